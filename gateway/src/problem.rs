@@ -1,0 +1,237 @@
+//! Problem documents: every error of the gateway as RFC 9457 `application/problem+json`.
+
+use serde::Serialize;
+use warp::http::{HeaderName, HeaderValue, StatusCode, header};
+
+use crate::http::Response;
+
+/// Prefix of the problem types that are ours. The others are `about:blank`: the status says it all.
+const TYPE_PREFIX: &str = "urn:problem-type:users:";
+
+/// An error as the client gets to see it.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    status: StatusCode,
+    /// The stable last part of `type`, for problems that HTTP has no status of their own for.
+    kind: Option<&'static str>,
+    title: &'static str,
+    detail: &'static str,
+    errors: Vec<Fault>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// One fault of the request's body.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Fault {
+    /// Where: a JSON Pointer (RFC 6901) as a URI fragment, such as `#/email`.
+    pub pointer: String,
+    /// What would be right.
+    pub detail: String,
+}
+
+impl Fault {
+    /// A fault of the member `name` of the body; empty: of the body as a whole.
+    pub fn of(name: &str, detail: impl Into<String>) -> Self {
+        let name = name.replace('~', "~0").replace('/', "~1");
+        let pointer = if name.is_empty() {
+            "#".to_owned()
+        } else {
+            format!("#/{name}")
+        };
+        Self {
+            pointer,
+            detail: detail.into(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [Fault],
+    #[serde(rename = "requestId")]
+    request_id: &'a str,
+}
+
+impl Problem {
+    const fn new(
+        status: StatusCode,
+        kind: Option<&'static str>,
+        title: &'static str,
+        detail: &'static str,
+    ) -> Self {
+        Self {
+            status,
+            kind,
+            title,
+            detail,
+            errors: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// 400: the body is not a JSON object.
+    pub fn malformed(detail: &'static str) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            Some("malformed"),
+            "Malformed request",
+            detail,
+        )
+    }
+
+    /// 400: values that break rules, all of them listed.
+    pub fn invalid(errors: Vec<Fault>) -> Self {
+        let detail = "The body breaks the rules listed in errors.";
+        let problem = Self::new(
+            StatusCode::BAD_REQUEST,
+            Some("invalid"),
+            "Invalid request",
+            detail,
+        );
+        Self { errors, ..problem }
+    }
+
+    /// 400: `Idempotency-Key` is not what its draft and we ask for.
+    pub fn bad_idempotency_key() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            Some("bad-idempotency-key"),
+            "Bad Idempotency-Key",
+            "Idempotency-Key must be sent once, with 1 to 255 visible ASCII characters.",
+        )
+    }
+
+    /// 404.
+    pub fn not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            None,
+            "Not Found",
+            "There is nothing at this path.",
+        )
+    }
+
+    /// 405, with the methods that are allowed.
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        let detail =
+            "This resource does not take this method; the Allow header lists those it does.";
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            None,
+            "Method Not Allowed",
+            detail,
+        )
+        .with(header::ALLOW, allow)
+    }
+
+    /// 408: the body came too slowly. The connection closes.
+    pub fn body_timeout() -> Self {
+        let detail = "The body did not arrive within 10 seconds.";
+        Self::new(StatusCode::REQUEST_TIMEOUT, None, "Request Timeout", detail)
+            .with(header::CONNECTION, "close")
+    }
+
+    /// 409.
+    pub fn email_taken() -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            Some("email-taken"),
+            "E-mail address taken",
+            "Another user has this e-mail address.",
+        )
+    }
+
+    /// 413. The connection closes, as the rest of the body is not read.
+    pub fn too_large() -> Self {
+        let detail = "The body must be at most 64 KiB.";
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            None,
+            "Content Too Large",
+            detail,
+        )
+        .with(header::CONNECTION, "close")
+    }
+
+    /// 415.
+    pub fn unsupported_media_type() -> Self {
+        let detail =
+            "The body must be sent as Content-Type: application/json, without Content-Encoding.";
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            None,
+            "Unsupported Media Type",
+            detail,
+        )
+        .with(header::ACCEPT, "application/json")
+    }
+
+    /// 422, as the Idempotency-Key draft has it.
+    pub fn key_reused() -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            Some("idempotency-key-reused"),
+            "Idempotency-Key reused",
+            "This Idempotency-Key belongs to a request with another body.",
+        )
+    }
+
+    /// 503: nothing was written.
+    pub fn unavailable() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            None,
+            "Service Unavailable",
+            "The request was not carried out. Try again later.",
+        )
+        .with(header::RETRY_AFTER, "1")
+    }
+
+    /// 504: the outcome is not known.
+    pub fn unknown_outcome() -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            Some("outcome-unknown"),
+            "Outcome unknown",
+            "The request may or may not have been carried out. Repeating it with the same \
+             Idempotency-Key settles it.",
+        )
+    }
+
+    fn with(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.push((name, HeaderValue::from_static(value)));
+        self
+    }
+
+    /// The faults it lists.
+    #[cfg(test)]
+    pub fn errors(&self) -> &[Fault] {
+        &self.errors
+    }
+
+    /// The response that tells the client.
+    pub fn into_response(self, request_id: &str) -> Response {
+        let document = Document {
+            r#type: self
+                .kind
+                .map_or("about:blank".into(), |kind| format!("{TYPE_PREFIX}{kind}")),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: self.detail,
+            errors: &self.errors,
+            request_id,
+        };
+        let mut response = crate::http::json(self.status, &document);
+        let problem_json = HeaderValue::from_static("application/problem+json");
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, problem_json);
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}

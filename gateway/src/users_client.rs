@@ -1,0 +1,280 @@
+//! Calls to the users service: deadline, retries, and what each outcome means to the caller.
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use capnp::ErrorKind;
+use tokio::{
+    task::spawn_local,
+    time::{Instant, sleep, timeout_at},
+};
+use users_rpc::users_capnp::{
+    call_context, create_user_response, field_error, get_user_response, user, users,
+};
+use uuid::Uuid;
+
+use crate::link::Link;
+
+/// Attempts after the first. More would only add load to a service in trouble.
+const MAX_RETRIES: usize = 2;
+/// Retries are at most this share of the calls, so that an outage is not answered with a storm.
+const RETRY_BUDGET: f64 = 0.2;
+/// Retries that may be saved up for a burst of failures, such as a restart of the service.
+const RETRY_BURST: f64 = 100.0;
+
+/// Longest pause before a retry; the pause is a random part of it.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// A user to create, with the id that makes creating it safe to repeat.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// Picked by the caller; the same for each repetition.
+    pub id: Uuid,
+    /// As the client gave it; the service trims and checks it.
+    pub email: String,
+    /// As the client gave it; the service trims and checks it.
+    pub name: String,
+}
+
+/// A stored user.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
+pub struct User {
+    pub id: String,
+    pub email: String,
+    pub name: String,
+}
+
+/// One fault of a request.
+#[derive(Clone, Debug)]
+pub struct FieldError {
+    /// Name of the field; empty: the request as a whole.
+    pub field: String,
+    pub reason: String,
+}
+
+/// What became of a user to create.
+#[derive(Debug)]
+pub enum Created {
+    /// It is stored; `replayed`: by an earlier call with the same id, email and name.
+    Stored {
+        user: User,
+        replayed: bool,
+    },
+    Invalid(Vec<FieldError>),
+    EmailTaken,
+    /// The id belongs to a user with another email or name.
+    IdConflict,
+}
+
+/// Why a call brought no outcome.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum CallError {
+    /// Nothing was written.
+    #[error("the users service is not available")]
+    Unavailable,
+    /// The call may or may not have had its effect.
+    #[error("the users service did not answer in time")]
+    Unknown,
+}
+
+/// The users service as this thread calls it. Clones share the link.
+#[derive(Clone)]
+pub struct UsersClient(Rc<Inner>);
+
+struct Inner {
+    link: Link,
+    timeout: Duration,
+    max_in_flight: usize,
+    in_flight: Cell<usize>,
+    retries: Cell<f64>,
+}
+
+impl UsersClient {
+    /// Starts a link to `addr`. Each call gets `timeout` in all, and at most `max_in_flight` calls
+    /// run at once.
+    ///
+    /// Call it on a thread that runs a tokio local runtime.
+    pub fn new(addr: String, timeout: Duration, max_in_flight: usize) -> Self {
+        Self(Rc::new(Inner {
+            link: Link::new(addr),
+            timeout,
+            max_in_flight,
+            in_flight: Cell::new(0),
+            retries: Cell::new(RETRY_BURST),
+        }))
+    }
+
+    /// Stores a user, exactly once.
+    pub async fn create_user(&self, new: &NewUser) -> Result<Created, CallError> {
+        self.call(Effect::Write, |client, timeout| {
+            let mut request = client.create_user_request();
+            let mut params = request.get();
+            params.set_id(new.id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) as &str);
+            params.set_email(new.email.as_str());
+            params.set_name(new.name.as_str());
+            set_context(params.init_context(), timeout);
+            let response = request.send().promise;
+            async move { decode_created(response.await?.get()?) }
+        })
+        .await
+    }
+
+    /// Reads a user; `None`: there is none with this id.
+    pub async fn get_user(&self, id: &str) -> Result<Option<User>, CallError> {
+        self.call(Effect::Read, |client, timeout| {
+            let mut request = client.get_user_request();
+            request.get().set_id(id);
+            set_context(request.get().init_context(), timeout);
+            let response = request.send().promise;
+            async move {
+                Ok(match response.await?.get()?.which()? {
+                    get_user_response::User(user) => Some(decode_user(user?)?),
+                    get_user_response::NotFound(()) => None,
+                })
+            }
+        })
+        .await
+    }
+
+    /// Whether the service can serve calls now.
+    pub async fn serving(&self) -> bool {
+        let answer = self.call(Effect::Read, |client, _| {
+            let response = client.health_request().send().promise;
+            async move { Ok(response.await?.get()?.get_serving()) }
+        });
+        answer.await.unwrap_or(false)
+    }
+
+    /// Makes a call with `send`, and again after a failure that repeating it can mend.
+    async fn call<T, F>(
+        &self,
+        effect: Effect,
+        send: impl Fn(&users::Client, Duration) -> F,
+    ) -> Result<T, CallError>
+    where
+        T: 'static,
+        F: Future<Output = capnp::Result<T>> + 'static,
+    {
+        let inner = &self.0;
+        let deadline = Instant::now() + inner.timeout;
+        inner
+            .retries
+            .set((inner.retries.get() + RETRY_BUDGET).min(RETRY_BURST));
+        // Whether an attempt may have written.
+        let mut unknown = false;
+        for attempt in 0..=MAX_RETRIES {
+            if attempt > 0 {
+                if !inner.spend_retry() {
+                    break;
+                }
+                sleep(RETRY_PAUSE.mul_f64(fastrand::f64())).await;
+            }
+            let Ok(client) = inner.link.client(deadline).await else {
+                break;
+            };
+            let Some(place) = Place::take(&self.0) else {
+                break;
+            };
+            let call = send(&client, deadline.saturating_duration_since(Instant::now()));
+            // A call that is dropped leaks memory at both ends until the connection closes
+            // (capnp-rpc 0.27), so each runs to its end, whether or not someone still waits for it.
+            let call = spawn_local(async move {
+                let answer = call.await;
+                drop(place);
+                answer
+            });
+            let error = match timeout_at(deadline, call).await {
+                Ok(Ok(Ok(answer))) => return Ok(answer),
+                Ok(Ok(Err(error))) => error,
+                Ok(Err(panic)) => capnp::Error::failed(panic.to_string()),
+                Err(_) => return Err(CallError::Unknown),
+            };
+            tracing::warn!(%error, attempt, "a call to the users service failed");
+            match error.kind {
+                ErrorKind::Overloaded => {}
+                ErrorKind::Unimplemented => break,
+                _ => unknown |= effect == Effect::Write,
+            }
+        }
+        Err(if unknown {
+            CallError::Unknown
+        } else {
+            CallError::Unavailable
+        })
+    }
+}
+
+/// What a call leaves behind in the service.
+#[derive(Clone, Copy, PartialEq)]
+enum Effect {
+    Read,
+    Write,
+}
+
+impl Inner {
+    fn spend_retry(&self) -> bool {
+        let left = self.retries.get() - 1.0;
+        if left >= 0.0 {
+            self.retries.set(left);
+        }
+        left >= 0.0
+    }
+}
+
+/// A place among the calls in flight.
+struct Place(Rc<Inner>);
+
+impl Place {
+    fn take(inner: &Rc<Inner>) -> Option<Self> {
+        let taken = inner.in_flight.get();
+        (taken < inner.max_in_flight).then(|| {
+            inner.in_flight.set(taken + 1);
+            Self(inner.clone())
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
+    }
+}
+
+fn set_context(mut context: call_context::Builder, timeout: Duration) {
+    context.set_timeout_ms(
+        u32::try_from(timeout.as_millis())
+            .unwrap_or(u32::MAX)
+            .max(1),
+    );
+}
+
+fn decode_created(response: create_user_response::Reader) -> capnp::Result<Created> {
+    Ok(match response.which()? {
+        create_user_response::User(user) => Created::Stored {
+            user: decode_user(user?)?,
+            replayed: response.get_replayed(),
+        },
+        create_user_response::Invalid(errors) => Created::Invalid(
+            errors?
+                .iter()
+                .map(decode_field_error)
+                .collect::<capnp::Result<_>>()?,
+        ),
+        create_user_response::EmailTaken(()) => Created::EmailTaken,
+        create_user_response::IdConflict(()) => Created::IdConflict,
+    })
+}
+
+fn decode_user(user: user::Reader) -> capnp::Result<User> {
+    Ok(User {
+        id: user.get_id()?.to_string()?,
+        email: user.get_email()?.to_string()?,
+        name: user.get_name()?.to_string()?,
+    })
+}
+
+fn decode_field_error(error: field_error::Reader) -> capnp::Result<FieldError> {
+    Ok(FieldError {
+        field: error.get_field()?.to_string()?,
+        reason: error.get_reason()?.to_string()?,
+    })
+}

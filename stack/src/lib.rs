@@ -1,0 +1,176 @@
+//! The whole system in one process: a private PostgreSQL, the users service and the gateway.
+
+mod binaries;
+pub mod postgres;
+
+use std::{
+    io::ErrorKind,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow, bail};
+use clap::Parser;
+use tokio_util::sync::CancellationToken;
+
+use crate::postgres::Server;
+
+const DATABASE: &str = "users";
+const POLL: Duration = Duration::from_millis(20);
+
+/// Starts everything: a private PostgreSQL with its data in .data/, the users service, and the
+/// gateway on port 3000. Ctrl-C stops everything.
+///
+/// The services take their settings from the environment; `cargo run -p gateway -- --help` and
+/// `cargo run -p users-svc -- --help` list them.
+#[derive(Debug, Parser)]
+#[command(name = "stack", version)]
+pub struct Config {
+    /// Directory of the private PostgreSQL's data.
+    #[arg(long, env = "DATA_DIR", default_value = ".data")]
+    pub data_dir: PathBuf,
+
+    /// Use this PostgreSQL database instead of a private server.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+}
+
+/// Settings of the services, with what this process decides for them.
+struct Services {
+    users: users_svc::Config,
+    gateway: gateway::Config,
+    users_listener: TcpListener,
+    gateway_listener: TcpListener,
+}
+
+/// Runs the system until `shutdown`, or until a part of it fails. Everything that was started has
+/// stopped when it returns.
+pub fn run(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    // Ports first: they are what most often stands in the way, and cost nothing to try.
+    let (gateway_listener, users_listener) = listeners()?;
+    let mut server = None;
+    let url = match &config.database_url {
+        Some(url) => url.clone(),
+        None => server
+            .insert(private_server(&config.data_dir)?)
+            .ensure_database(DATABASE)?,
+    };
+    let users_addr = users_listener.local_addr()?.to_string();
+    let users = [
+        "users-svc",
+        "--database-url",
+        &url,
+        "--migrate-on-start",
+        "true",
+    ];
+    let services = Services {
+        users: users_svc::Config::try_parse_from(users)?,
+        gateway: gateway::Config::try_parse_from(["gateway", "--users-addr", &users_addr])?,
+        users_listener,
+        gateway_listener,
+    };
+    services.run(shutdown, server.as_mut())
+}
+
+impl Services {
+    fn run(
+        self,
+        shutdown: &CancellationToken,
+        mut server: Option<&mut Server>,
+    ) -> anyhow::Result<()> {
+        // The gateway stops first, so that what it has accepted can still be carried out.
+        let (stop_gateway, stop_users) = (shutdown.child_token(), CancellationToken::new());
+        let addr = self.gateway_listener.local_addr()?;
+        thread::scope(|scope| {
+            let users =
+                scope.spawn(|| users_svc::run(&self.users, self.users_listener, &stop_users));
+            let gateway =
+                scope.spawn(|| gateway::run(&self.gateway, self.gateway_listener, &stop_gateway));
+            let mut announced = false;
+            while !gateway.is_finished() {
+                if !announced && gateway::ready(addr).is_ok() {
+                    announced = true;
+                    announce(addr);
+                }
+                if users.is_finished() || server.as_mut().is_some_and(|server| server.has_ended()) {
+                    stop_gateway.cancel();
+                }
+                thread::sleep(POLL);
+            }
+            let gateway = gateway.join();
+            stop_users.cancel();
+            let users = users.join();
+            users.map_err(|_| anyhow!("the users service panicked"))??;
+            gateway.map_err(|_| anyhow!("the gateway panicked"))??;
+            if !shutdown.is_cancelled() {
+                bail!("PostgreSQL ended by itself; its log is postgres.log in the data directory");
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The gateway's listener and the users service's.
+fn listeners() -> anyhow::Result<(TcpListener, TcpListener)> {
+    let gateway = gateway::Config::try_parse_from(["gateway"])?;
+    let mut users = users_svc::Config::try_parse_from(["users-svc"])?;
+    if std::env::var_os("RPC_ADDR").is_none() {
+        // On a workstation nobody else is to call it.
+        users.rpc_addr.set_ip([127, 0, 0, 1].into());
+    }
+    Ok((
+        listen("HTTP_ADDR", gateway.http_addr)?,
+        listen("RPC_ADDR", users.rpc_addr)?,
+    ))
+}
+
+fn listen(setting: &str, addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(addr).map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => anyhow!(
+            "port {} is taken: stop what listens there, or choose another, for example \
+             {setting}={}:{} cargo run",
+            addr.port(),
+            addr.ip(),
+            addr.port().wrapping_add(10)
+        ),
+        _ => anyhow!("cannot listen on {setting}={addr}: {error}"),
+    })
+}
+
+fn private_server(dir: &Path) -> anyhow::Result<Server> {
+    let dir = reachable(dir)?;
+    let fresh = !dir.join("postgres").exists();
+    let server = Server::start(&dir)?;
+    let did = if fresh { "created" } else { "found" };
+    println!(
+        "{}, port {}: {did} its data in {}",
+        server.version(),
+        server.port(),
+        dir.display()
+    );
+    Ok(server)
+}
+
+/// The directory, or one like it elsewhere when we are root and the user that PostgreSQL runs as
+/// cannot get there, for example because it is below /root.
+fn reachable(dir: &Path) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let dir = dir.canonicalize()?;
+    if postgres::reachable(&dir)? {
+        return Ok(dir);
+    }
+    let name = dir.to_string_lossy().trim_matches('/').replace('/', "-");
+    Ok(Path::new("/var/lib/users-rpc").join(name))
+}
+
+fn announce(addr: SocketAddr) {
+    let port = addr.port();
+    println!("gateway on http://localhost:{port}; try:\n");
+    println!(
+        "curl -X POST http://localhost:{port}/users -H \"Content-Type: application/json\" \
+         -d \"{{\\\"email\\\":\\\"jane@example.com\\\",\\\"name\\\":\\\"Jane Doe\\\"}}\"\n"
+    );
+    println!("Ctrl-C stops everything.");
+}

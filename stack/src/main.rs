@@ -1,0 +1,31 @@
+//! `cargo run`: the whole system from one command.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use process::{logging, settings, shutdown};
+use stack::Config;
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Bad settings explain themselves, as `--help` would.
+        Err(error) if error.is::<clap::Error>() => {
+            eprint!("{error}");
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start() -> anyhow::Result<()> {
+    settings::load_dotenv()?;
+    let config = Config::parse();
+    // The services' own settings say how to log.
+    let services = <gateway::Config as clap::Parser>::try_parse_from(["gateway"])?;
+    logging::init(services.process.log_format, &services.process.rust_log);
+    stack::run(&config, &shutdown::on_signal()?)
+}

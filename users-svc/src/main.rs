@@ -1,0 +1,37 @@
+//! The users service's process.
+
+use std::{net::TcpListener, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use process::{logging, settings, shutdown};
+use users_svc::{Command, Config};
+
+fn main() -> anyhow::Result<ExitCode> {
+    settings::load_dotenv()?;
+    let config = Config::parse();
+    logging::init(config.process.log_format, &config.process.rust_log);
+    match config.command {
+        Some(Command::Migrate) => {
+            let applied = users_svc::migrate(&config.database()?)?;
+            println!(
+                "applied: {}",
+                if applied.is_empty() {
+                    "nothing to do".into()
+                } else {
+                    applied.join(", ")
+                }
+            );
+        }
+        Some(Command::Healthcheck) => return users_svc::healthcheck(&config),
+        None => {
+            // Refuses a bad value before any socket opens.
+            config.database()?;
+            let shutdown = shutdown::on_signal()?;
+            let listener = TcpListener::bind(config.rpc_addr)
+                .with_context(|| format!("cannot listen on {} (RPC_ADDR)", config.rpc_addr))?;
+            users_svc::run(&config, listener, &shutdown)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

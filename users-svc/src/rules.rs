@@ -1,0 +1,287 @@
+//! The rules of a user: types that can only hold valid values.
+
+use email_address::{EmailAddress, Options};
+use uuid::Uuid;
+
+/// Longest e-mail address, in bytes (RFC 5321, section 4.5.3.1.3, less the angle brackets).
+const MAX_EMAIL_BYTES: usize = 254;
+/// Longest name, in characters (Unicode scalar values).
+const MAX_NAME_CHARS: usize = 200;
+
+/// A value breaks a rule. Says what a right one looks like, as the rest of a sentence that starts
+/// with the field's name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct Broken(pub &'static str);
+
+/// An e-mail address: trimmed, ASCII, at most 254 bytes, a dot-atom before the "@" and a host name
+/// with a dot behind it (RFC 5321 without quoted local parts and address literals). Keeps its case.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Email(String);
+
+impl Email {
+    /// Trims and checks.
+    pub fn parse(text: &str) -> Result<Self, Broken> {
+        let text = text.trim();
+        if !text.is_ascii() {
+            return Err(Broken(
+                "must be in ASCII; a domain in another script has an xn-- form",
+            ));
+        }
+        if text.len() > MAX_EMAIL_BYTES {
+            return Err(Broken("must have at most 254 bytes"));
+        }
+        let options = Options::default()
+            .with_required_tld()
+            .without_domain_literal()
+            .without_display_text();
+        let well_formed = EmailAddress::parse_with_options(text, options).is_ok()
+            && text.rsplit_once('@').is_some_and(|(local, domain)| {
+                // The crate lets quoted local parts pass, and any atom as a label of the domain.
+                !local.starts_with('"')
+                    && domain
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+            });
+        if well_formed {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Broken(
+                "must be an e-mail address, such as jane@example.com",
+            ))
+        }
+    }
+
+    /// The address, in the case it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What must be unique: the address without regard to case. PostgreSQL computes the same with
+    /// `lower(email COLLATE "C")`.
+    #[must_use]
+    pub fn unique_key(&self) -> String {
+        self.0.to_ascii_lowercase()
+    }
+}
+
+/// A name: trimmed, 1 to 200 characters, none of which controls how text around it is shown.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Name(String);
+
+impl Name {
+    /// Trims and checks.
+    pub fn parse(text: &str) -> Result<Self, Broken> {
+        let text = text.trim();
+        if text.is_empty() || text.chars().nth(MAX_NAME_CHARS).is_some() {
+            return Err(Broken("must have 1 to 200 characters"));
+        }
+        if text.chars().any(is_control) {
+            return Err(Broken(
+                "must not contain control or bidi override characters",
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Control characters, line and paragraph separators, and the characters that embed, override or
+/// isolate a direction of text (Unicode Standard Annex #9, section 2).
+fn is_control(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A user's id: a UUID in canonical form (RFC 9562, section 4), in either case.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct UserId(Uuid);
+
+impl UserId {
+    /// Checks.
+    pub fn parse(text: &str) -> Result<Self, Broken> {
+        const CANONICAL_LENGTH: usize = 36;
+        match Uuid::try_parse(text) {
+            // The other forms that the crate reads have other lengths. The nil UUID means "none".
+            Ok(uuid) if text.len() == CANONICAL_LENGTH && !uuid.is_nil() => Ok(Self(uuid)),
+            _ => Err(Broken(
+                "must be a UUID, such as 0190a3f4-7c3e-7cc8-a1b2-0242ac120002",
+            )),
+        }
+    }
+
+    /// A new id for a caller that brings none: a UUIDv7.
+    #[must_use]
+    pub fn mint() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// The UUID.
+    #[must_use]
+    pub fn uuid(self) -> Uuid {
+        self.0
+    }
+}
+
+impl From<Uuid> for UserId {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+/// A user that may be stored.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NewUser {
+    /// Its id.
+    pub id: UserId,
+    /// Its e-mail address.
+    pub email: Email,
+    /// Its name.
+    pub name: Name,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn usual_addresses_are_kept_as_they_are_but_for_space_around_them() {
+        for good in [
+            "jane@example.com",
+            "J.O'Neil+tag@sub.example.co.uk",
+            "a@b.c",
+            "x@1-2.io",
+        ] {
+            assert_eq!(Email::parse(good).unwrap().as_str(), good);
+            assert_eq!(
+                Email::parse(&format!(" \t{good}\n")).unwrap().as_str(),
+                good
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        let long_label = format!("a@{}.com", "x".repeat(64));
+        let long_local = format!("{}@b.com", "x".repeat(65));
+        for bad in [
+            "",
+            "jane",
+            "@b.com",
+            "jane@",
+            "jane@localhost",
+            "jane@b..com",
+            "jane@.com",
+            "jane@b.com.",
+            "jane@-b.com",
+            "jane@b-.com",
+            "jane@b_c.com",
+            "jane@ex!ample.com",
+            "a b@c.com",
+            "a@b@c.com",
+            ".a@b.com",
+            "a.@b.com",
+            "a..b@c.com",
+            "\"a b\"@c.com",
+            "a@[127.0.0.1]",
+            "Jane <a@b.com>",
+            "jané@b.com",
+            "jane@münchen.de",
+            "a\u{0}@b.com",
+            "a@b.com\u{0}",
+            &long_label,
+            &long_local,
+        ] {
+            assert!(Email::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_has_at_most_254_bytes() {
+        let domain = ["d".repeat(60), "d".repeat(60), "d".repeat(60), "com".into()].join(".");
+        let local = "l".repeat(64);
+        let longest = format!("{local}@{domain}");
+        assert_eq!(longest.len(), 251);
+        assert!(Email::parse(&longest).is_ok());
+        assert!(Email::parse(&format!("{local}@ddd.{domain}")).is_err());
+    }
+
+    #[test]
+    fn a_name_has_1_to_200_characters() {
+        assert_eq!(Name::parse("  Jane Doe ").unwrap().as_str(), "Jane Doe");
+        assert!(Name::parse(&"é".repeat(200)).is_ok());
+        assert!(Name::parse(&"é".repeat(201)).is_err());
+        assert!(Name::parse("").is_err());
+        assert!(Name::parse(" \u{3000}").is_err());
+    }
+
+    #[test]
+    fn a_name_cannot_change_how_the_text_around_it_is_shown() {
+        for bad in [
+            '\0', '\n', '\u{7f}', '\u{85}', '\u{2028}', '\u{202e}', '\u{2067}',
+        ] {
+            assert!(Name::parse(&format!("Jane{bad}Doe")).is_err(), "{bad:?}");
+        }
+        // Emoji sequences and several scripts need these.
+        assert!(Name::parse("👩\u{200d}🔬 \u{200f}").is_ok());
+    }
+
+    #[test]
+    fn an_id_is_a_uuid_in_canonical_form() {
+        let id = "0190a3f4-7c3e-7cc8-a1b2-0242ac120002";
+        assert_eq!(
+            UserId::parse(id).unwrap(),
+            UserId::parse(&id.to_uppercase()).unwrap()
+        );
+        let nil = Uuid::nil().to_string();
+        for bad in [
+            "",
+            "x",
+            &nil,
+            &id.replace('-', ""),
+            &format!("{{{id}}}"),
+            &format!("urn:uuid:{id}"),
+        ] {
+            assert!(UserId::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics_and_is_idempotent(text in any::<String>()) {
+            if let Ok(email) = Email::parse(&text) {
+                prop_assert_eq!(Email::parse(email.as_str()).unwrap(), email);
+            }
+            if let Ok(name) = Name::parse(&text) {
+                prop_assert_eq!(Name::parse(name.as_str()).unwrap(), name);
+            }
+        }
+
+        #[test]
+        fn what_looks_like_an_address_is_one(
+            local in "[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]{1,20}(\\.[a-z0-9]{1,20}){0,2}",
+            domain in "([a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?\\.){1,3}[a-z]{2,10}",
+        ) {
+            let text = format!("{local}@{domain}");
+            prop_assert_eq!(Email::parse(&text).map(|e| e.as_str().to_owned()), Ok(text));
+        }
+
+        #[test]
+        fn any_valid_email_has_one_at_and_a_dotted_ascii_domain(text in "[ -~]{0,30}@[ -~]{0,30}") {
+            if let Ok(email) = Email::parse(&text) {
+                let (local, domain) = email.as_str().split_once('@').unwrap();
+                prop_assert!(!local.is_empty() && !domain.contains('@'));
+                prop_assert!(domain.split('.').count() >= 2);
+                prop_assert!(domain.split('.').all(|label| (1..=63).contains(&label.len())));
+            }
+        }
+    }
+}
