@@ -1,0 +1,37 @@
+# Two images, one for each service: a static set of files, no shell, no root.
+#   docker build --target gateway .
+#   docker build --target users-svc .
+
+FROM rust:1-slim-bookworm AS build
+WORKDIR /src
+
+# The dependencies first, under empty crates of ours: a change of our code does not build them again.
+COPY Cargo.toml Cargo.lock build.rs ./
+COPY schema/users.capnp schema/users.capnp.req schema/
+COPY process/Cargo.toml process/
+COPY gateway/Cargo.toml gateway/
+COPY users-svc/Cargo.toml users-svc/
+COPY stack/Cargo.toml stack/
+RUN mkdir process/src gateway/src users-svc/src stack/src \
+ && touch schema/lib.rs process/src/lib.rs gateway/src/lib.rs users-svc/src/lib.rs stack/src/lib.rs \
+ && for service in gateway users-svc stack; do echo 'fn main() {}' > $service/src/main.rs; done \
+ && cargo build --release --locked --package gateway --package users-svc
+
+COPY schema schema
+COPY process process
+COPY gateway gateway
+COPY users-svc users-svc
+# Files come with their own times, which may lie before those of the empty crates.
+RUN find schema process gateway users-svc -name '*.rs' -exec touch {} + \
+ && cargo build --release --locked --package gateway --package users-svc
+
+# User 65532, glibc and CA certificates, nothing else.
+FROM gcr.io/distroless/cc-debian12:nonroot AS gateway
+COPY --from=build /src/target/release/gateway /gateway
+EXPOSE 3000
+ENTRYPOINT ["/gateway"]
+
+FROM gcr.io/distroless/cc-debian12:nonroot AS users-svc
+COPY --from=build /src/target/release/users-svc /users-svc
+EXPOSE 4001
+ENTRYPOINT ["/users-svc"]

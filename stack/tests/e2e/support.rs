@@ -1,0 +1,257 @@
+//! The real binaries on a real PostgreSQL, and a client that is not ours.
+
+use std::{
+    io::{BufRead as _, BufReader, Read},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, OnceLock},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use stack::postgres::Server;
+
+/// The workspace's root.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// A service's binary, built now: cargo builds by itself only those of this package.
+pub fn binary(package: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let stack = Path::new(env!("CARGO_BIN_EXE_stack"));
+    let built = BUILT.get_or_init(|| {
+        let build = escargot::CargoBuild::new().manifest_path(root().join("Cargo.toml"));
+        let build = build.args([
+            "--package",
+            "gateway",
+            "--package",
+            "users-svc",
+            "--package",
+            "stack",
+        ]);
+        let build = build
+            .arg("--bins")
+            .target_dir(stack.ancestors().nth(2).unwrap());
+        let build = if cfg!(debug_assertions) {
+            build
+        } else {
+            build.release()
+        };
+        for message in build.exec().unwrap() {
+            message.unwrap();
+        }
+        stack.parent().unwrap().to_owned()
+    });
+    built.join(package)
+}
+
+/// A running program. Killed when dropped, if it has not ended before.
+pub struct Program {
+    child: Child,
+    output: Arc<Mutex<String>>,
+}
+
+impl Program {
+    /// Starts a program with `settings` as its only environment, in the folder `dir`.
+    pub fn start(program: &Path, dir: &Path, settings: &[(&str, &str)]) -> Self {
+        let path = std::env::var_os("PATH").unwrap();
+        let mut child = Command::new(program)
+            .current_dir(dir)
+            .env_clear()
+            .env("PATH", path)
+            .envs(settings.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = Arc::new(Mutex::new(String::new()));
+        collect(child.stdout.take().unwrap(), output.clone());
+        collect(child.stderr.take().unwrap(), output.clone());
+        Self { child, output }
+    }
+
+    /// What it has written so far, on standard output and standard error.
+    pub fn output(&self) -> String {
+        self.output.lock().unwrap().clone()
+    }
+
+    /// Waits until it writes a line with `text`, and returns the line.
+    pub fn wait_for(&mut self, text: &str) -> String {
+        let mut end = Instant::now() + Duration::from_secs(30);
+        loop {
+            if self.child.try_wait().unwrap().is_some() {
+                // What it said last may still be on its way.
+                end = end.min(Instant::now() + Duration::from_secs(1));
+            }
+            if let Some(line) = self.output().lines().find(|line| line.contains(text)) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < end, "no {text:?} in:\n{}", self.output());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The address it says it listens on.
+    pub fn addr(&mut self) -> SocketAddr {
+        let line = self.wait_for("listening");
+        let addr = line
+            .split("addr=")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap();
+        addr.parse().unwrap()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// Waits until it ends.
+    pub fn ended(&mut self) -> ExitStatus {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "it does not end:\n{}", self.output());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn collect(stream: impl Read + Send + 'static, output: Arc<Mutex<String>>) {
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines() {
+            let Ok(line) = line else { return };
+            *output.lock().unwrap() += &(line + "\n");
+        }
+    });
+}
+
+/// Both services and their database, ready.
+pub struct System {
+    pub gateway: Program,
+    pub users: Program,
+    pub users_addr: SocketAddr,
+    pub http: Http,
+    pub server: Server,
+    pub database: String,
+}
+
+impl System {
+    pub fn start() -> Self {
+        let server = Server::temporary().unwrap();
+        let database = server.fresh_database().unwrap();
+        let dir = Path::new("/");
+        let mut users = Program::start(
+            &binary("users-svc"),
+            dir,
+            &[
+                ("DATABASE_URL", &database),
+                ("RPC_ADDR", "127.0.0.1:0"),
+                ("MIGRATE_ON_START", "true"),
+            ],
+        );
+        let users_addr = users.addr();
+        let settings = [
+            ("HTTP_ADDR", "127.0.0.1:0"),
+            ("USERS_ADDR", &*users_addr.to_string()),
+        ];
+        let mut gateway = Program::start(&binary("gateway"), dir, &settings);
+        let http = Http::new(gateway.addr().port());
+        http.wait_until_ready();
+        Self {
+            gateway,
+            users,
+            users_addr,
+            http,
+            server,
+            database,
+        }
+    }
+
+    pub fn rows(&self) -> i64 {
+        let mut sql = postgres::Client::connect(&self.database, postgres::NoTls).unwrap();
+        sql.query_one("SELECT count(*) FROM users", &[])
+            .unwrap()
+            .get(0)
+    }
+}
+
+/// An HTTP client of a gateway.
+#[derive(Clone)]
+pub struct Http {
+    agent: ureq::Agent,
+    pub base: String,
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub location: Option<String>,
+    pub body: serde_json::Value,
+}
+
+impl Http {
+    pub fn new(port: u16) -> Self {
+        let config = ureq::Agent::config_builder().http_status_as_error(false);
+        let config = config.timeout_global(Some(Duration::from_secs(20)));
+        Self {
+            agent: config.build().into(),
+            base: format!("http://localhost:{port}"),
+        }
+    }
+
+    pub fn create(&self, email: &str, name: &str) -> Answer {
+        let body = serde_json::json!({ "email": email, "name": name });
+        Answer::from(
+            self.agent
+                .post(format!("{}/users", self.base))
+                .send_json(body),
+        )
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        Answer::from(self.agent.get(format!("{}{path}", self.base)).call())
+    }
+
+    pub fn wait_until_ready(&self) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while !self
+            .agent
+            .get(format!("{}/readyz", self.base))
+            .call()
+            .is_ok_and(|r| r.status() == 200)
+        {
+            assert!(Instant::now() < end, "the system does not become ready");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Answer {
+    fn from(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Self {
+        let mut response = response.unwrap();
+        let location = response.headers().get("location");
+        Self {
+            status: response.status().as_u16(),
+            location: location.map(|value| value.to_str().unwrap().to_owned()),
+            body: response.body_mut().read_json().unwrap(),
+        }
+    }
+}

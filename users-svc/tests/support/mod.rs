@@ -1,0 +1,219 @@
+//! A running users service on a database of its own, with the contract's methods as verbs.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
+    sync::{Mutex, OnceLock},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use capnp::ErrorKind;
+use capnp_rpc::rpc_twoparty_capnp::Side;
+use clap::Parser as _;
+use stack::postgres::Server;
+use tokio::{
+    net::TcpStream,
+    runtime::{Builder, LocalOptions},
+};
+use tokio_util::sync::CancellationToken;
+use users_rpc::{
+    transport,
+    users_capnp::{create_user_response, get_user_response, list_users_response, user, users},
+};
+use users_svc::Config;
+use uuid::Uuid;
+
+/// The server that the tests of this file share; each has a database of its own.
+pub fn fresh_database() -> String {
+    static SERVER: OnceLock<Mutex<Server>> = OnceLock::new();
+    let server = SERVER.get_or_init(|| Mutex::new(Server::temporary().unwrap()));
+    server.lock().unwrap().fresh_database().unwrap()
+}
+
+pub struct Service {
+    pub addr: SocketAddr,
+    pub url: String,
+    shutdown: CancellationToken,
+    thread: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Service {
+    /// A service that is ready, on an empty database.
+    pub fn start() -> Self {
+        let service = Self::start_on(&fresh_database(), &["--migrate-on-start", "true"]);
+        service.wait_until_serving();
+        service
+    }
+
+    pub fn start_on(url: &str, options: &[&str]) -> Self {
+        let given = ["users-svc", "--database-url", url, "--workers", "2"];
+        let config = Config::try_parse_from(given.iter().chain(options)).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let token = shutdown.clone();
+        let thread = std::thread::spawn(move || users_svc::run(&config, listener, &token));
+        Self {
+            addr,
+            url: url.to_owned(),
+            shutdown,
+            thread: Some(thread),
+        }
+    }
+
+    pub fn wait_until_serving(&self) {
+        self.call(async |client| {
+            let end = Instant::now() + Duration::from_secs(20);
+            while !client.health().await {
+                assert!(Instant::now() < end, "the service does not become ready");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+    }
+
+    /// Runs a conversation over one connection.
+    pub fn call<T>(&self, talk: impl AsyncFnOnce(&Client) -> T) -> T {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default());
+        runtime.unwrap().block_on(async {
+            let client = Client::connect(self.addr).await;
+            talk(&client).await
+        })
+    }
+
+    pub fn sql(&self) -> postgres::Client {
+        postgres::Client::connect(&self.url, postgres::NoTls).unwrap()
+    }
+
+    pub fn rows(&self) -> i64 {
+        self.sql()
+            .query_one("SELECT count(*) FROM users", &[])
+            .unwrap()
+            .get(0)
+    }
+
+    /// Waits for the service to end by itself.
+    pub fn ended(mut self) -> anyhow::Result<()> {
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[derive(Clone)]
+pub struct Client(pub Rc<users::Client>);
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct User {
+    pub id: String,
+    pub email: String,
+    pub name: String,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Created {
+    New(User),
+    Replay(User),
+    Invalid(Vec<String>),
+    EmailTaken,
+    IdConflict,
+    Failed(ErrorKind),
+}
+
+pub type Page = Result<(Vec<User>, String), Vec<String>>;
+
+impl Client {
+    pub async fn connect(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect(addr).await.unwrap();
+        let mut system = transport::client(stream).unwrap().system;
+        let client = system.bootstrap(Side::Server);
+        tokio::task::spawn_local(system);
+        Self(Rc::new(client))
+    }
+
+    pub async fn create(&self, id: &str, email: &str, name: &str) -> Created {
+        self.create_within(id, email, name, 0).await
+    }
+
+    pub async fn create_within(&self, id: &str, email: &str, name: &str, ms: u32) -> Created {
+        let mut request = self.0.create_user_request();
+        request.get().set_id(id);
+        request.get().set_email(email);
+        request.get().set_name(name);
+        request.get().init_context().set_timeout_ms(ms);
+        let response = match request.send().promise.await {
+            Ok(response) => response,
+            Err(error) => return Created::Failed(error.kind),
+        };
+        let response = response.get().unwrap();
+        match response.which().unwrap() {
+            create_user_response::User(user) if response.get_replayed() => {
+                Created::Replay(decode(user.unwrap()))
+            }
+            create_user_response::User(user) => Created::New(decode(user.unwrap())),
+            create_user_response::Invalid(faults) => Created::Invalid(fields(faults.unwrap())),
+            create_user_response::EmailTaken(()) => Created::EmailTaken,
+            create_user_response::IdConflict(()) => Created::IdConflict,
+        }
+    }
+
+    pub async fn get(&self, id: &str) -> Option<User> {
+        let mut request = self.0.get_user_request();
+        request.get().set_id(id);
+        let response = request.send().promise.await.unwrap();
+        match response.get().unwrap().which().unwrap() {
+            get_user_response::User(user) => Some(decode(user.unwrap())),
+            get_user_response::NotFound(()) => None,
+        }
+    }
+
+    pub async fn list(&self, size: u32, token: &str) -> Page {
+        let mut request = self.0.list_users_request();
+        request.get().set_page_size(size);
+        request.get().set_page_token(token);
+        let response = request.send().promise.await.unwrap();
+        match response.get().unwrap().which().unwrap() {
+            list_users_response::Page(page) => Ok((
+                page.get_users().unwrap().iter().map(decode).collect(),
+                page.get_next_page_token().unwrap().to_string().unwrap(),
+            )),
+            list_users_response::Invalid(faults) => Err(fields(faults.unwrap())),
+        }
+    }
+
+    pub async fn health(&self) -> bool {
+        let response = self.0.health_request().send().promise.await.unwrap();
+        response.get().unwrap().get_serving()
+    }
+}
+
+pub fn fresh_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+fn decode(user: user::Reader) -> User {
+    User {
+        id: user.get_id().unwrap().to_string().unwrap(),
+        email: user.get_email().unwrap().to_string().unwrap(),
+        name: user.get_name().unwrap().to_string().unwrap(),
+    }
+}
+
+fn fields(
+    faults: capnp::struct_list::Reader<users_rpc::users_capnp::field_error::Owned>,
+) -> Vec<String> {
+    let shown = |fault: users_rpc::users_capnp::field_error::Reader| {
+        assert!(!fault.get_reason().unwrap().is_empty());
+        fault.get_field().unwrap().to_string().unwrap()
+    };
+    faults.iter().map(shown).collect()
+}
