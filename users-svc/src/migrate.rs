@@ -23,11 +23,15 @@ pub fn migrate(database: &Config) -> anyhow::Result<Vec<String>> {
         .set_abort_missing(false)
         .run(&mut client)
         .context("a migration failed")?;
-    Ok(report
+    let applied: Vec<_> = report
         .applied_migrations()
         .iter()
         .map(ToString::to_string)
-        .collect())
+        .collect();
+    if !applied.is_empty() {
+        tracing::info!(?applied, "migrated the database schema");
+    }
+    Ok(applied)
 }
 
 /// Fails when the schema is older than this binary needs, or the database cannot hold every name.

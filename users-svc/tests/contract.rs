@@ -150,7 +150,14 @@ fn of_many_that_want_one_email_at_once_one_gets_it() {
     let service = Service::start();
     service.call(async |users| {
         let create = |i: usize| {
-            let (users, email) = (users.clone(), if i.is_multiple_of(2) { "a@b.io" } else { "A@B.io" });
+            let (users, email) = (
+                users.clone(),
+                if i.is_multiple_of(2) {
+                    "a@b.io"
+                } else {
+                    "A@B.io"
+                },
+            );
             async move { users.create(&fresh_id(), email, "A").await }
         };
         let answers = join_all((0..64).map(create)).await;

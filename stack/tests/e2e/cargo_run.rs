@@ -209,3 +209,26 @@ fn a_given_database_is_used_instead_of_a_private_server() {
         .get(0);
     assert_eq!(rows, 1);
 }
+
+#[test]
+fn the_curl_line_of_the_readme_works_as_it_stands() {
+    let readme = fs::read_to_string(crate::support::root().join("README.md")).unwrap();
+    let line = readme
+        .lines()
+        .find(|line| line.starts_with("curl -X POST"))
+        .unwrap();
+    let dir = folder();
+    let mut stack = start(dir.path(), &[]);
+    let port = http(&mut stack).base.rsplit(':').next().unwrap().to_owned();
+    let line = line.replace(":3000", &format!(":{port}"));
+    // It is also what the stack itself tells to try.
+    assert_eq!(stack.wait_for("curl -X POST"), line);
+    let output = std::process::Command::new("sh")
+        .args(["-c", &line])
+        .output()
+        .unwrap();
+    let user: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(user["email"], "jane@example.com");
+    assert_eq!(user["name"], "Jane Doe");
+    assert_eq!(user["id"].as_str().unwrap().len(), 36);
+}

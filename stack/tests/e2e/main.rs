@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod cargo_run;
+mod documents;
 mod services;
 mod support;
