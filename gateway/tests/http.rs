@@ -205,13 +205,7 @@ fn a_read_that_fails_is_503_and_one_without_an_answer_504() {
 #[test]
 fn paths_and_methods_that_do_not_exist_are_404_and_405() {
     let (_users, gateway) = answering(&[Answer::Stored]);
-    for path in [
-        "/",
-        "/user",
-        "/users/1/2",
-        "/livez/x",
-        "/%2e%2e/users",
-    ] {
+    for path in ["/", "/user", "/users/1/2", "/livez/x", "/%2e%2e/users"] {
         let response = gateway.get(path);
         assert_eq!(
             (response.status, &*response.problem()),

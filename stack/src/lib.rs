@@ -4,7 +4,7 @@ mod binaries;
 pub mod postgres;
 
 use std::{
-    io::ErrorKind,
+    io::{self, ErrorKind, Write as _},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     thread,
@@ -84,6 +84,11 @@ impl Services {
         let (stop_gateway, stop_users) = (shutdown.child_token(), CancellationToken::new());
         let addr = self.gateway_listener.local_addr()?;
         thread::scope(|scope| {
+            // Whatever ends this, a panic included, ends the services.
+            let _stop = (
+                stop_gateway.clone().drop_guard(),
+                stop_users.clone().drop_guard(),
+            );
             let users =
                 scope.spawn(|| users_svc::run(&self.users, self.users_listener, &stop_users));
             let gateway =
@@ -144,12 +149,12 @@ fn private_server(dir: &Path) -> anyhow::Result<Server> {
     let fresh = !dir.join("postgres").exists();
     let server = Server::start(&dir)?;
     let did = if fresh { "created" } else { "found" };
-    println!(
+    say(&format!(
         "{}, port {}: {did} its data in {}",
         server.version(),
         server.port(),
         dir.display()
-    );
+    ));
     Ok(server)
 }
 
@@ -167,10 +172,15 @@ fn reachable(dir: &Path) -> anyhow::Result<PathBuf> {
 
 fn announce(addr: SocketAddr) {
     let port = addr.port();
-    println!("gateway on http://localhost:{port}; try:\n");
-    println!(
-        "curl -X POST http://localhost:{port}/users -H \"Content-Type: application/json\" \
-         -d \"{{\\\"email\\\":\\\"jane@example.com\\\",\\\"name\\\":\\\"Jane Doe\\\"}}\"\n"
-    );
-    println!("Ctrl-C stops everything.");
+    say(&format!(
+        "gateway on http://localhost:{port}; try:\n\n\
+         curl -X POST http://localhost:{port}/users -H \"Content-Type: application/json\" \
+         -d \"{{\\\"email\\\":\\\"jane@example.com\\\",\\\"name\\\":\\\"Jane Doe\\\"}}\"\n\n\
+         Ctrl-C stops everything."
+    ));
+}
+
+/// Prints a line. That no one reads it is no reason to stop.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
 }

@@ -232,3 +232,25 @@ fn the_curl_line_of_the_readme_works_as_it_stands() {
     assert_eq!(user["name"], "Jane Doe");
     assert_eq!(user["id"].as_str().unwrap().len(), 36);
 }
+
+#[test]
+fn it_goes_on_and_stops_when_no_one_reads_what_it_prints() {
+    let dir = folder();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let addr = format!("127.0.0.1:{port}");
+    let settings = [("HTTP_ADDR", &*addr), ("RPC_ADDR", "127.0.0.1:0")];
+    let mut stack = Program::start_unread(
+        Path::new(env!("CARGO_BIN_EXE_stack")),
+        dir.path(),
+        &settings,
+    );
+    stack.close_output();
+    Http::new(port).wait_until_ready();
+    stack.signal(Signal::SIGTERM);
+    assert_eq!(stack.ended().code(), Some(0));
+    assert!(!server_runs(dir.path()));
+}

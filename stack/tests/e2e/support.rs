@@ -60,21 +60,34 @@ pub struct Program {
 impl Program {
     /// Starts a program with `settings` as its only environment, in the folder `dir`.
     pub fn start(program: &Path, dir: &Path, settings: &[(&str, &str)]) -> Self {
-        let path = std::env::var_os("PATH").unwrap();
-        let mut child = Command::new(program)
+        let mut started = Self::start_unread(program, dir, settings);
+        let Self { child, output, .. } = &mut started;
+        collect(child.stdout.take().unwrap(), output.clone());
+        collect(child.stderr.take().unwrap(), output.clone());
+        started
+    }
+
+    /// The same, but its output has no reader.
+    pub fn start_unread(program: &Path, dir: &Path, settings: &[(&str, &str)]) -> Self {
+        let child = Command::new(program)
             .current_dir(dir)
             .env_clear()
-            .env("PATH", path)
+            .env("PATH", std::env::var_os("PATH").unwrap())
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let output = Arc::new(Mutex::new(String::new()));
-        collect(child.stdout.take().unwrap(), output.clone());
-        collect(child.stderr.take().unwrap(), output.clone());
-        Self { child, output }
+        Self {
+            child,
+            output: Arc::default(),
+        }
+    }
+
+    /// Closes the other ends of its standard output and standard error.
+    pub fn close_output(&mut self) {
+        drop((self.child.stdout.take(), self.child.stderr.take()));
     }
 
     /// What it has written so far, on standard output and standard error.
