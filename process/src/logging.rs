@@ -19,7 +19,9 @@ pub fn init(format: LogFormat, directives: &str) {
     let log = fmt()
         .with_env_filter(EnvFilter::new(directives))
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
+        .with_ansi(io::stderr().is_terminal())
+        // A log that cannot be written is no reason to panic, as reporting it would.
+        .log_internal_errors(false);
     let _ = match format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),
