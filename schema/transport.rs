@@ -11,13 +11,14 @@ use std::{
 
 use capnp::{capability, message::ReaderOptions};
 use capnp_rpc::{RpcSystem, rpc_twoparty_capnp::Side, twoparty::VatNetwork};
-use futures::{AsyncRead, AsyncWrite, io::BufReader};
+use futures::{AsyncRead, AsyncWrite, future::Either, io::BufReader};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpStream, tcp::OwnedWriteHalf},
     sync::Notify,
     task::JoinHandle,
+    time::{Instant, Sleep, sleep_until},
 };
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
@@ -32,6 +33,9 @@ const NESTING_LIMIT: i32 = 16;
 const READ_BUFFER: usize = 16 * 1024;
 /// Unsent bytes at which a service stops reading from a peer that does not read.
 const WRITE_BUFFER_LIMIT: usize = 256 * 1024;
+/// How long a message may take to arrive at a service, from its first byte; the first message of a
+/// connection, from when it is accepted. Between messages a connection may rest.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a peer may leave sent data or keep-alive probes unacknowledged.
 const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -66,10 +70,11 @@ fn connection(
     set_options(&stream)?;
     let (read, write) = stream.into_split();
     let outbox = Rc::new(Outbox::default());
-    let reader = GatedReader {
-        inner: read.compat(),
-        // Only one side may wait for the other to read, or both could wait for ever.
-        gate: serves.then(|| outbox.clone()),
+    // Only one side may wait for the other to read, or both could wait for ever.
+    let reader = if serves {
+        Either::Left(GuardedReader::new(read.compat(), outbox.clone()))
+    } else {
+        Either::Right(read.compat())
     };
     let limits = ReaderOptions {
         traversal_limit_in_words: Some(if serves {
@@ -183,25 +188,156 @@ impl Drop for CoalescingWriter {
     }
 }
 
-/// Stops reading while too much is unsent, so that a peer that sends calls and never reads the
-/// answers stalls itself instead of growing our memory.
-struct GatedReader<R> {
+/// The reading end of a service, which owes its peers no patience.
+struct GuardedReader<R> {
     inner: R,
-    gate: Option<Rc<Outbox>>,
+    outbox: Rc<Outbox>,
+    framing: Framing,
+    /// Since when a message has been awaited; `None` between messages, where a peer may rest.
+    waiting_since: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
 }
 
-impl<R: AsyncRead + Unpin> AsyncRead for GatedReader<R> {
+impl<R> GuardedReader<R> {
+    fn new(inner: R, outbox: Rc<Outbox>) -> Self {
+        let now = Instant::now();
+        // The first message is due at once.
+        let (waiting_since, timer) = (Some(now), Box::pin(sleep_until(now + MESSAGE_TIMEOUT)));
+        Self {
+            inner,
+            outbox,
+            framing: Framing::default(),
+            waiting_since,
+            timer,
+        }
+    }
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for GuardedReader<R> {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        if let Some(outbox) = &self.gate
-            && outbox.unsent.borrow().len() >= WRITE_BUFFER_LIMIT
-        {
-            outbox.reader.replace(Some(cx.waker().clone()));
+        let this = self.get_mut();
+        // A peer that sends calls and never reads the answers stalls itself, instead of growing our
+        // memory.
+        if this.outbox.unsent.borrow().len() >= WRITE_BUFFER_LIMIT {
+            this.outbox.reader.replace(Some(cx.waker().clone()));
             return Poll::Pending;
         }
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        if let Poll::Ready(read) = Pin::new(&mut this.inner).poll_read(cx, buf) {
+            let read = read?;
+            let completed = this.framing.advance(&buf[..read]);
+            if !this.framing.is_inside() {
+                this.waiting_since = None;
+            } else if completed || this.waiting_since.is_none() {
+                this.waiting_since = Some(Instant::now());
+            }
+            return Poll::Ready(Ok(read));
+        }
+        if let Some(since) = this.waiting_since {
+            let due = since + MESSAGE_TIMEOUT;
+            if this.timer.deadline() != due {
+                this.timer.as_mut().reset(due);
+            }
+            if this.timer.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// Where a stream is in its messages (Cap'n Proto encoding, "Serialization over a stream"): a table
+/// with the number of segments less one and their sizes in words, padded to a word, then the segments.
+#[derive(Default)]
+struct Framing {
+    table: Vec<u8>,
+    /// Bytes to come of the message whose table is complete.
+    left: u64,
+}
+
+impl Framing {
+    /// The most segments that the library reads; more are an error it reports itself.
+    const MAX_SEGMENTS: usize = 512;
+
+    /// Follows the stream, and tells whether a message was completed.
+    fn advance(&mut self, mut bytes: &[u8]) -> bool {
+        let mut completed = false;
+        while let Some((&first, rest)) = bytes.split_first() {
+            if self.left > 0 {
+                let step = usize::try_from(self.left)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
+                self.left -= step as u64;
+                bytes = &bytes[step..];
+                completed |= self.left == 0;
+                continue;
+            }
+            self.table.push(first);
+            bytes = rest;
+            let (words, _) = self.table.as_chunks::<4>();
+            let Some((&count, sizes)) = words.split_first() else {
+                continue;
+            };
+            let segments = (u32::from_le_bytes(count) as usize).min(Self::MAX_SEGMENTS) + 1;
+            if self.table.len() == (4 + 4 * segments).next_multiple_of(8) {
+                let sizes = sizes[..segments]
+                    .iter()
+                    .map(|size| u64::from(u32::from_le_bytes(*size)));
+                self.left = 8 * sizes.sum::<u64>();
+                self.table.clear();
+                completed |= self.left == 0;
+            }
+        }
+        completed
+    }
+
+    fn is_inside(&self) -> bool {
+        self.left > 0 || !self.table.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use capnp::message::{Builder, HeapAllocator};
+
+    use super::*;
+    use crate::users_capnp::user;
+
+    /// Messages of one and of several segments, as the library writes them.
+    fn messages() -> Vec<Vec<u8>> {
+        let message = |segment_words, name: &str| {
+            let allocator = HeapAllocator::new().first_segment_words(segment_words);
+            let mut message = Builder::new(allocator);
+            let mut user = message.init_root::<user::Builder>();
+            user.set_name(name);
+            user.set_email(name);
+            capnp::serialize::write_message_to_words(&message)
+        };
+        vec![
+            message(1024, "a"),
+            message(1, "b"),
+            message(5, &"c".repeat(1000)),
+        ]
+    }
+
+    #[test]
+    fn framing_knows_the_ends_of_messages_however_they_are_cut() {
+        let messages = messages();
+        for cut in [1, 3, 8, 17, 10_000] {
+            let mut framing = Framing::default();
+            for message in &messages {
+                let completed = message.chunks(cut).map(|part| {
+                    assert!(framing.is_inside() || part.as_ptr() == message.as_ptr());
+                    framing.advance(part)
+                });
+                assert_eq!(completed.filter(|completed| *completed).count(), 1);
+                assert!(!framing.is_inside());
+            }
+        }
+        let mut framing = Framing::default();
+        assert!(framing.advance(&messages.concat()) && !framing.is_inside());
     }
 }

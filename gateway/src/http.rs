@@ -1,6 +1,10 @@
 //! HTTP: connections with their limits, routes, and what every response carries.
 
-use std::{convert::Infallible, future::Future, pin::pin, rc::Rc, time::Duration};
+use std::{
+    convert::Infallible, future::Future, panic::AssertUnwindSafe, pin::pin, rc::Rc, time::Duration,
+};
+
+use futures::FutureExt as _;
 
 use hyper::{Request, body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{
@@ -10,7 +14,7 @@ use hyper_util::{
 use process::workers::{self, Worker};
 use send_wrapper::SendWrapper;
 use serde::Serialize;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use warp::{
@@ -28,6 +32,9 @@ const MAX_REQUEST_ID: usize = 128;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest head of a request: request line and headers.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// How long an idle connection stays open when the process stops. A request that is on its way to it
+/// is answered, with `Connection: close`, instead of being met by a reset.
+const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
 /// Serves HTTP/1.1 connections of one thread over one link to the users service.
 pub struct HttpWorker<S> {
@@ -79,7 +86,7 @@ where
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = &mut connection => ended,
-            () = draining.cancelled() => {
+            () = async { draining.cancelled().await; sleep(DRAIN_GRACE).await } => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -90,52 +97,67 @@ where
     }
 }
 
+/// What the handlers of one thread share.
+#[derive(Clone)]
+struct Shared {
+    // warp wants to be able to send everything to another thread; nothing here ever is.
+    users: SendWrapper<UsersClient>,
+    draining: CancellationToken,
+}
+
 fn routes(
     users: UsersClient,
     draining: CancellationToken,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone {
-    // warp wants to be able to send everything to another thread; nothing here ever is.
-    let client = SendWrapper::new(users);
-    let request = warp::method().and(warp::header::headers_cloned());
+    const READ: &str = "GET, HEAD, OPTIONS";
+    let shared = Shared {
+        users: SendWrapper::new(users),
+        draining,
+    };
+    let shared = warp::any().map(move || shared.clone());
+    let request = shared
+        .and(warp::method())
+        .and(warp::header::headers_cloned());
 
-    let users = client.clone();
     let collection = warp::path!("users")
-        .and(request)
+        .and(request.clone())
         .and(warp::body::stream())
-        .then(move |method, headers, body| {
-            let users = users.clone();
-            respond(headers, async move |headers| match method {
-                Method::POST => handlers::create_user(&users, headers, body).await,
+        .then(|shared: Shared, method, headers, body| {
+            shared.respond(headers, async |shared, headers| match method {
+                Method::POST => handlers::create_user(&shared.users, headers, body).await,
                 other => options(&other, "POST, OPTIONS"),
             })
         });
-    let users = client.clone();
-    let member =
-        warp::path!("users" / String)
-            .and(request)
-            .then(move |id: String, method, headers| {
-                let users = users.clone();
-                respond(headers, async move |_| match method {
-                    Method::GET | Method::HEAD => handlers::get_user(&users, &id).await,
-                    other => options(&other, "GET, HEAD, OPTIONS"),
-                })
-            });
-    let live = warp::path!("livez").and(request).then(|method, headers| {
-        respond(headers, async move |_| match method {
-            Method::GET | Method::HEAD => Ok(handlers::alive()),
-            other => options(&other, "GET, HEAD, OPTIONS"),
-        })
-    });
-    let ready = warp::path!("readyz")
-        .and(request)
-        .then(move |method, headers| {
-            let (users, draining) = (client.clone(), draining.is_cancelled());
-            respond(headers, async move |_| match method {
-                Method::GET | Method::HEAD => handlers::ready(&users, draining).await,
-                other => options(&other, "GET, HEAD, OPTIONS"),
+    let member = warp::path!("users" / String).and(request.clone()).then(
+        |id: String, shared: Shared, method, headers| {
+            shared.respond(headers, async move |shared, _| match method {
+                Method::GET | Method::HEAD => handlers::get_user(&shared.users, &id).await,
+                other => options(&other, READ),
+            })
+        },
+    );
+    let live = warp::path!("livez")
+        .and(request.clone())
+        .then(|shared: Shared, method, headers| {
+            shared.respond(headers, async |_, _| match method {
+                Method::GET | Method::HEAD => Ok(handlers::alive()),
+                other => options(&other, READ),
             })
         });
-    let nothing = request.then(|_, headers| respond(headers, async |_| Err(Problem::not_found())));
+    let ready =
+        warp::path!("readyz")
+            .and(request.clone())
+            .then(|shared: Shared, method, headers| {
+                shared.respond(headers, async |shared, _| match method {
+                    Method::GET | Method::HEAD => {
+                        handlers::ready(&shared.users, shared.draining.is_cancelled()).await
+                    }
+                    other => options(&other, READ),
+                })
+            });
+    let nothing = request.then(|shared: Shared, _, headers| {
+        shared.respond(headers, async |_, _| Err(Problem::not_found()))
+    });
     collection
         .or(member)
         .unify()
@@ -145,6 +167,36 @@ fn routes(
         .unify()
         .or(nothing)
         .unify()
+}
+
+impl Shared {
+    /// Runs a handler, and gives its response what every response carries.
+    fn respond(
+        self,
+        headers: HeaderMap,
+        handle: impl AsyncFnOnce(&Self, &HeaderMap) -> Result<Response, Problem>,
+    ) -> SendWrapper<impl Future<Output = Response>> {
+        SendWrapper::new(async move {
+            let request_id = request_id(&headers);
+            // A panic costs its own request only, and what that had done by then is not known.
+            let answer = AssertUnwindSafe(handle(&self, &headers))
+                .catch_unwind()
+                .await;
+            let answer = answer.unwrap_or_else(|_| {
+                tracing::error!(request_id, "a handler panicked");
+                Err(Problem::unknown_outcome())
+            });
+            let mut response = answer.unwrap_or_else(|problem| problem.into_response(&request_id));
+            let carried = response.headers_mut();
+            if let Ok(value) = HeaderValue::try_from(request_id) {
+                carried.insert(REQUEST_ID, value);
+            }
+            if self.draining.is_cancelled() {
+                carried.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        })
+    }
 }
 
 /// What a resource answers to a method it has no handler for.
@@ -158,22 +210,6 @@ fn options(method: &Method, allow: &'static str) -> Result<Response, Problem> {
         .headers_mut()
         .insert(header::ALLOW, HeaderValue::from_static(allow));
     Ok(response)
-}
-
-/// Runs a handler, and gives its response what every response carries.
-fn respond(
-    headers: HeaderMap,
-    handle: impl AsyncFnOnce(&HeaderMap) -> Result<Response, Problem>,
-) -> SendWrapper<impl Future<Output = Response>> {
-    SendWrapper::new(async move {
-        let request_id = request_id(&headers);
-        let answer = handle(&headers).await;
-        let mut response = answer.unwrap_or_else(|problem| problem.into_response(&request_id));
-        if let Ok(value) = HeaderValue::try_from(request_id) {
-            response.headers_mut().insert(REQUEST_ID, value);
-        }
-        response
-    })
 }
 
 /// The client's `X-Request-Id` when it is usable, otherwise a fresh one.

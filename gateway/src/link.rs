@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use anyhow::Context as _;
-use capnp_rpc::rpc_twoparty_capnp::Side;
+use capnp_rpc::{Disconnector, rpc_twoparty_capnp::Side};
 use tokio::{
     net::{TcpStream, lookup_host},
     sync::watch,
@@ -14,8 +14,10 @@ use users_rpc::{transport, users_capnp::users};
 
 /// How long one address may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
-/// How long a new connection's service may take to answer its first call.
-const GREETING_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a service is asked whether it still answers, and how long it may take. `health` is
+/// bounded by half of that, whatever the database does.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long calls wait for a link that is down before they are told so at once.
 const FAIL_FAST_AFTER: Duration = Duration::from_secs(1);
 /// First and longest pause between attempts to connect.
@@ -69,21 +71,41 @@ impl Link {
     }
 }
 
+/// A connection whose service has answered.
+struct Connected {
+    client: users::Client,
+    /// Ends with the connection.
+    connection: JoinHandle<Result<(), capnp::Error>>,
+    /// Ends the connection, which dropping its other parts would not.
+    disconnector: Disconnector<Side>,
+}
+
 async fn keep_connected(addr: String, state: watch::Sender<State>) {
     let mut backoff = BACKOFF.0;
     let mut reported = false;
     loop {
         match connect(&addr).await {
-            Ok((client, connection)) => {
+            Ok(Connected {
+                client,
+                mut connection,
+                disconnector,
+            }) => {
                 tracing::info!(%addr, "connected to the users service");
                 (backoff, reported) = (BACKOFF.0, false);
-                let up = Instant::now();
-                state.send_replace(State::Up(client));
-                let end = connection.await;
+                state.send_replace(State::Up(client.clone()));
+                let cause = tokio::select! {
+                    ended = &mut connection => match ended {
+                        Ok(Err(error)) => error.to_string(),
+                        _ => "it closed the connection".into(),
+                    },
+                    () = silence(&client) => "it does not answer".into(),
+                };
                 state.send_replace(State::Down {
                     since: Instant::now(),
                 });
-                tracing::warn!(%addr, up_for = ?up.elapsed(), cause = ?end, "lost the users service; reconnecting");
+                // Fails the calls in flight, so that they can be repeated elsewhere.
+                let _ = disconnector.await;
+                tracing::warn!(%addr, cause, "lost the users service; reconnecting");
             }
             Err(error) if !reported => {
                 reported = true;
@@ -91,23 +113,38 @@ async fn keep_connected(addr: String, state: watch::Sender<State>) {
             }
             Err(error) => tracing::debug!(%addr, "cannot reach the users service: {error:#}"),
         }
-        // Full jitter in the upper half, so that many gateways do not come back all at once.
+        // A random part, so that many gateways do not come back all at once.
         sleep(backoff.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         backoff = (backoff * 2).min(BACKOFF.1);
     }
 }
 
-/// Connects to the first address of `addr` whose service answers. The task ends with the connection.
-async fn connect(
-    addr: &str,
-) -> anyhow::Result<(users::Client, JoinHandle<Result<(), capnp::Error>>)> {
+/// Completes when the service has stopped answering. TCP notices a dead machine; a process that hangs
+/// keeps its connections.
+async fn silence(client: &users::Client) {
+    loop {
+        sleep(PING_INTERVAL).await;
+        if timeout(PING_TIMEOUT, client.health_request().send().promise)
+            .await
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Connects to the first address of `addr` whose service answers.
+async fn connect(addr: &str) -> anyhow::Result<Connected> {
     let mut last = anyhow::anyhow!("the name has no address");
     for candidate in lookup_host(addr)
         .await
         .context("the name cannot be resolved")?
     {
         match timeout(CONNECT_TIMEOUT, TcpStream::connect(candidate)).await {
-            Ok(Ok(stream)) => return greet(stream).await,
+            Ok(Ok(stream)) => match greet(stream).await {
+                Ok(connected) => return Ok(connected),
+                Err(error) => last = error,
+            },
             Ok(Err(error)) => last = error.into(),
             Err(_) => last = io::Error::from(io::ErrorKind::TimedOut).into(),
         }
@@ -116,21 +153,22 @@ async fn connect(
 }
 
 /// Makes sure that a users service is at the other end, by its first answer.
-async fn greet(
-    stream: TcpStream,
-) -> anyhow::Result<(users::Client, JoinHandle<Result<(), capnp::Error>>)> {
+async fn greet(stream: TcpStream) -> anyhow::Result<Connected> {
     let mut system = transport::client(stream)?.system;
     let client: users::Client = system.bootstrap(Side::Server);
     let disconnector = system.get_disconnector();
     let connection = tokio::task::spawn_local(system);
-    let answer = timeout(GREETING_TIMEOUT, client.health_request().send().promise).await;
-    if let Ok(Ok(_)) = answer {
-        return Ok((client, connection));
-    }
-    // The system ends only by its disconnector; dropping the handle would leave it open.
-    tokio::task::spawn_local(disconnector);
-    match answer {
-        Ok(Err(error)) => Err(error).context("the users service did not answer as one"),
-        _ => anyhow::bail!("the users service accepted the connection but does not answer"),
-    }
+    let error = match timeout(PING_TIMEOUT, client.health_request().send().promise).await {
+        Ok(Ok(_)) => {
+            return Ok(Connected {
+                client,
+                connection,
+                disconnector,
+            });
+        }
+        Ok(Err(error)) => anyhow::Error::new(error).context("what answers is no users service"),
+        Err(_) => anyhow::anyhow!("it accepts connections but does not answer"),
+    };
+    let _ = disconnector.await;
+    Err(error)
 }

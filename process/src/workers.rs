@@ -14,6 +14,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::settings::ProcessSettings;
 
+/// Connections that can wait to be accepted: what tokio asks the kernel for.
+const MAX_BACKLOG: usize = 1024;
+
 /// What one worker thread does. It is made on that thread and never leaves it.
 pub trait Worker: 'static {
     /// Serves one connection until it ends. Once `draining` is cancelled: finishes what is in
@@ -125,16 +128,32 @@ fn accept(
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let places = Arc::new(Semaphore::new(max_connections));
-        for worker in workers.iter().cycle() {
+        let mut turns = workers.iter().cycle();
+        loop {
             let next = async {
                 // The place comes first: a connection that could not be served is not accepted.
                 let place = places.clone().acquire_owned().await?;
                 anyhow::Ok((next_connection(&listener).await?, place))
             };
-            tokio::select! {
+            let accepted = tokio::select! {
                 () = shutdown.cancelled() => break,
-                accepted = next => if worker.send(accepted?).is_err() { break },
-            }
+                accepted = next => accepted?,
+            };
+            let Some(Ok(())) = turns.next().map(|worker| worker.send(accepted)) else {
+                break;
+            };
+        }
+        // What the kernel has accepted by now is served too: closing the listener would reset it.
+        let listener = listener.into_std()?;
+        for worker in turns.take(MAX_BACKLOG) {
+            let Ok(place) = places.clone().try_acquire_owned() else {
+                break;
+            };
+            let Ok((stream, _)) = listener.accept() else {
+                break;
+            };
+            stream.set_nonblocking(true)?;
+            let _ = worker.send((stream, place));
         }
         Ok(())
     })

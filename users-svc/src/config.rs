@@ -126,10 +126,13 @@ impl Config {
         if config.get_application_name().is_none() {
             config.application_name("users-svc");
         }
+        // A server that vanished without a word is noticed within ten seconds.
         if config.get_tcp_user_timeout().is_none() {
-            config.tcp_user_timeout(Duration::from_secs(10));
+            config.tcp_user_timeout(Duration::from_secs(5));
         }
-        config.keepalives_idle(Duration::from_secs(30));
+        config
+            .keepalives_idle(Duration::from_secs(4))
+            .keepalives_interval(Duration::from_secs(2));
         Ok(config)
     }
 }

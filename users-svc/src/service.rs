@@ -18,6 +18,7 @@ use process::workers::{self, Worker};
 use tokio::{
     net::TcpStream,
     sync::{Notify, Semaphore},
+    task::yield_now,
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,8 @@ use crate::{
 
 /// The longest that a call may take when its caller sets no limit, and the most it may ask for.
 const MAX_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long `health` waits for the database: callers take a longer silence for a dead service.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 const PAGE_SIZES: std::ops::RangeInclusive<u32> = 1..=100;
 
 /// What the workers of a process share.
@@ -155,6 +158,10 @@ impl Worker for UsersWorker {
             () = draining.cancelled() => {
                 // New calls are refused from now on; what has begun is answered.
                 users.all_answered().await;
+                // The last answers leave the RPC system in the turns that follow.
+                for _ in 0..4 {
+                    yield_now().await;
+                }
                 let _ = disconnector.await;
                 let _ = system.await;
             }
@@ -284,7 +291,7 @@ impl users::Server for UsersOfConnection {
     ) -> Result<(), capnp::Error> {
         let service = &self.service;
         let accepting = service.ready.load(Ordering::Relaxed) && !service.draining.is_cancelled();
-        let deadline = Instant::now() + MAX_TIMEOUT;
+        let deadline = Instant::now() + PROBE_TIMEOUT;
         let serving = accepting && service.probes.submit((), deadline).await.unwrap_or(false);
         results.get().set_serving(serving);
         Ok(())
@@ -300,18 +307,14 @@ impl UsersOfConnection {
         let service = self.service.clone();
         let refused = service.draining.is_cancelled()
             || !service.ready.load(Ordering::Relaxed)
-            || service.in_flight.get() >= service.max_in_flight;
+            || service.in_flight.get() >= service.max_in_flight
+            // One connection does not get everything: others can still be served.
+            || self.unanswered.get() >= service.max_in_flight.div_ceil(2);
         if refused {
             return Err(Failure::Overloaded.into());
         }
         let _counted = Counted::new(self);
-        AssertUnwindSafe(call(service))
-            .catch_unwind()
-            .await
-            .unwrap_or_else(|_| {
-                tracing::error!("a call panicked");
-                Err(Failure::Unknown.into())
-            })
+        contained(call(service)).await
     }
 
     async fn all_answered(&self) {
@@ -319,6 +322,20 @@ impl UsersOfConnection {
             self.all_answered.notified().await;
         }
     }
+}
+
+/// Turns a panic into a failure of this call only; unwinding into the RPC system would end the
+/// connection and fail all its calls.
+async fn contained(
+    call: impl Future<Output = Result<(), capnp::Error>>,
+) -> Result<(), capnp::Error> {
+    AssertUnwindSafe(call)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            tracing::error!("a call panicked");
+            Err(Failure::Unknown.into())
+        })
 }
 
 /// A call in flight.
@@ -420,4 +437,19 @@ fn set_faults(mut list: struct_list::Builder<field_error::Owned>, faults: &Fault
 /// The length of a list, as Cap'n Proto counts.
 fn count<T>(items: &[T]) -> u32 {
     u32::try_from(items.len()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use capnp::ErrorKind;
+    use futures::executor::block_on;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_fails_its_own_call_and_says_nothing_about_itself() {
+        let error = block_on(contained(async { panic!("secret") })).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Failed);
+        assert!(!error.extra.contains("secret"));
+    }
 }

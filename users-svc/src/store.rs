@@ -33,6 +33,8 @@ const SELECT_PAGE: &str = "SELECT id, email, name FROM users WHERE id > $1 ORDER
 /// Off on a standby, and on a server that was told to be read-only.
 const SELECT_WRITABLE: &str = "SELECT current_setting('transaction_read_only') = 'off'";
 
+const END_CONNECTION: &str = "SELECT pg_terminate_backend(pg_backend_pid())";
+
 /// A connection that rested longer than this is tried before it is trusted.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// How long that trial may take.
@@ -252,6 +254,10 @@ impl Store {
             Err(error) => {
                 // Its statements may be what is wrong, such as after a change of the schema.
                 extensions.remove::<Session>();
+                if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) {
+                    // No primary any more: the next connection may find the one that is.
+                    let _ = connection.batch_execute(END_CONNECTION);
+                }
                 Err(Trouble::from(&error))
             }
         }

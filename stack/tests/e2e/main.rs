@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod cargo_run;
+mod chaos;
 mod documents;
+mod proxy;
 mod services;
 mod support;

@@ -239,6 +239,20 @@ impl Http {
         )
     }
 
+    /// The same with an `Idempotency-Key`; fails when the connection does.
+    pub fn try_create(
+        &self,
+        email: &str,
+        name: &str,
+        key: Option<&str>,
+    ) -> Result<Answer, ureq::Error> {
+        let mut request = self.agent.post(format!("{}/users", self.base));
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
+        Answer::try_from(request.send_json(serde_json::json!({ "email": email, "name": name })))
+    }
+
     pub fn get(&self, path: &str) -> Answer {
         Answer::from(self.agent.get(format!("{}{path}", self.base)).call())
     }
@@ -259,12 +273,18 @@ impl Http {
 
 impl Answer {
     fn from(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Self {
-        let mut response = response.unwrap();
+        Self::try_from(response).unwrap()
+    }
+
+    fn try_from(
+        response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<Self, ureq::Error> {
+        let mut response = response?;
         let location = response.headers().get("location");
-        Self {
+        Ok(Self {
             status: response.status().as_u16(),
             location: location.map(|value| value.to_str().unwrap().to_owned()),
-            body: response.body_mut().read_json().unwrap(),
-        }
+            body: response.body_mut().read_json()?,
+        })
     }
 }
