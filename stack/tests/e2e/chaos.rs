@@ -60,9 +60,19 @@ impl Operation {
         })
     }
 
-    fn settled(&self) -> bool {
-        self.statuses()
-            .any(|status| matches!(status, 201 | 409 | 422))
+    /// Whether an answer left open what became of it. After nothing but 503 nothing is: most of those
+    /// are left alone, so that a row would show that one was wrong.
+    fn is_unknown(&self) -> bool {
+        let settled = self
+            .statuses()
+            .any(|status| matches!(status, 201 | 409 | 422));
+        let unknown = |attempt: &Attempt| {
+            matches!(
+                attempt,
+                Attempt::Broken | Attempt::Answer { status: 504, .. }
+            )
+        };
+        !settled && self.attempts.iter().any(unknown)
     }
 }
 
@@ -285,7 +295,7 @@ fn client(world: &World, n: usize, mut rng: Rng, stop: &AtomicBool) -> Vec<Opera
     while !stop.load(Ordering::Relaxed) {
         let open = operations
             .iter()
-            .rposition(|op| op.key.is_some() && !op.settled());
+            .rposition(|op| op.key.is_some() && op.is_unknown());
         let again = match open {
             Some(open) if rng.f64() < 0.7 => Some(open),
             // Settled ones too: they must replay.
@@ -386,7 +396,7 @@ fn settle(world: &World, operations: &mut [Operation]) {
     // Calls that were on their way when their gateway gave up may still arrive.
     thread::sleep(DEADLINE);
     for (i, operation) in operations.iter_mut().enumerate() {
-        if operation.key.is_some() && !operation.settled() {
+        if operation.key.is_some() && operation.is_unknown() {
             let attempt = ask(world, operation, i % 2);
             operation.attempts.push(attempt);
         }
@@ -455,20 +465,11 @@ fn check(operations: &[Operation], rows: &[[String; 3]]) -> Vec<String> {
                 wrong("an answer after the deadline");
             }
         }
-        let unknown = operation.attempts.iter().any(|attempt| {
-            matches!(
-                attempt,
-                Attempt::Broken
-                    | Attempt::Answer {
-                        status: 201 | 504,
-                        ..
-                    }
-            )
-        });
-        if row.is_some() && !unknown {
+        let created = operation.statuses().any(|status| status == 201);
+        if row.is_some() && !created && !operation.is_unknown() {
             wrong("a row, but every answer said that nothing was written");
         }
-        if operation.key.is_some() && !operation.settled() {
+        if operation.key.is_some() && operation.is_unknown() {
             wrong("a retry with the same key did not settle it");
         }
     }
