@@ -4,7 +4,10 @@ use std::{
     convert::Infallible, future::Future, panic::AssertUnwindSafe, pin::pin, rc::Rc, time::Duration,
 };
 
-use futures::FutureExt as _;
+use futures::{
+    FutureExt as _,
+    future::{Either, Ready, ready},
+};
 
 use hyper::{Request, body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{
@@ -19,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use warp::{
     Filter,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header},
 };
 
 use crate::{Config, handlers, problem::Problem, users_client::UsersClient};
@@ -66,7 +69,7 @@ pub fn worker(
         .max_header_size(MAX_HEADER_BYTES)
         .max_buf_size(2 * MAX_HEADER_BYTES);
     HttpWorker {
-        service: TowerToHyperService::new(routes),
+        service: Strict(TowerToHyperService::new(routes)),
         connections,
     }
 }
@@ -94,6 +97,32 @@ where
         if let Err(error) = ended {
             tracing::debug!(%error, "an HTTP connection ended early");
         }
+    }
+}
+
+/// Refuses requests whose addressee is not clear, before any route sees them.
+#[derive(Clone)]
+struct Strict<S>(S);
+
+impl<S> Service<Request<Incoming>> for Strict<S>
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<Ready<Result<Response, Infallible>>, S::Future>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let headers = request.headers();
+        let hosts = headers.get_all(header::HOST).iter().count();
+        // RFC 9112, section 3.2: one Host header, which HTTP/1.0 did not have.
+        let one_host = hosts == 1 || (hosts == 0 && request.version() < Version::HTTP_11);
+        if one_host {
+            return Either::Right(self.0.call(request));
+        }
+        Either::Left(ready(Ok(
+            Problem::ambiguous_host().into_response(&request_id(headers))
+        )))
     }
 }
 
@@ -191,7 +220,9 @@ impl Shared {
             if let Ok(value) = HeaderValue::try_from(request_id) {
                 carried.insert(REQUEST_ID, value);
             }
-            if self.draining.is_cancelled() {
+            // hyper hides a Content-Length beside a Transfer-Encoding. What follows such a request may
+            // be a second one for us and part of the first for a proxy in front (RFC 9112, 6.1).
+            if self.draining.is_cancelled() || headers.contains_key(header::TRANSFER_ENCODING) {
                 carried.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             response

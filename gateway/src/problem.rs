@@ -84,6 +84,11 @@ impl Problem {
         )
     }
 
+    /// 400: not exactly one `Host`. The connection closes.
+    pub fn ambiguous_host() -> Self {
+        Self::malformed("The request must have one Host header.").with(header::CONNECTION, "close")
+    }
+
     /// 400: values that break rules, all of them listed.
     pub fn invalid(errors: Vec<Fault>) -> Self {
         let detail = "The body breaks the rules listed in errors.";

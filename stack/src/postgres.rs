@@ -20,6 +20,7 @@ use nix::{
     unistd::{Pid, User, geteuid},
 };
 use postgres::{Client, NoTls};
+use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::binaries::Binaries;
@@ -70,13 +71,7 @@ impl Server {
 
     /// Starts a server with data of its own, which go when it goes.
     pub fn temporary() -> anyhow::Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix("users-postgres-")
-            .tempdir()?;
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
-        if let Some(owner) = server_user()? {
-            chown(dir.path(), Some(owner.uid.as_raw()), None)?;
-        }
+        let dir = temporary_dir()?;
         let server = Self::start_in(dir.path(), true)?;
         // From here on the watch removes it.
         let _ = dir.keep();
@@ -116,6 +111,36 @@ impl Server {
             password,
             temporary,
         })
+    }
+
+    /// Starts a standby that streams from this server (PostgreSQL documentation, section 27.2).
+    pub fn standby(&self) -> anyhow::Result<Self> {
+        let dir = temporary_dir()?;
+        let data = dir.path().join("postgres");
+        let copied = command(&self.binaries.initdb.with_file_name("pg_basebackup"))?
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-U",
+                "postgres",
+                "-c",
+                "fast",
+                "-R",
+                "-D",
+            ])
+            .arg(&data)
+            .args(["-p", &self.port.to_string()])
+            .env("PGPASSWORD", &self.password)
+            .output()?;
+        ensure!(
+            copied.status.success(),
+            "pg_basebackup: {}",
+            String::from_utf8_lossy(&copied.stderr)
+        );
+        fs::write(dir.path().join("password"), &self.password)?;
+        let standby = Self::start_in(dir.path(), true)?;
+        let _ = dir.keep();
+        Ok(standby)
     }
 
     /// The server's version, such as "PostgreSQL 15.14".
@@ -211,6 +236,18 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// A directory that the user the server runs as can write to.
+fn temporary_dir() -> anyhow::Result<TempDir> {
+    let dir = tempfile::Builder::new()
+        .prefix("users-postgres-")
+        .tempdir()?;
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
+    if let Some(owner) = server_user()? {
+        chown(dir.path(), Some(owner.uid.as_raw()), None)?;
+    }
+    Ok(dir)
 }
 
 /// Takes the data directory for this process.

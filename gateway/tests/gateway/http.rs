@@ -1,16 +1,12 @@
 //! The HTTP contract, in front of a fake users service on a real socket.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
-
 use std::{
     net::TcpListener,
     time::{Duration, Instant},
 };
 
+use crate::support::{Answer, FakeUsers, Gateway};
 use proptest::prelude::*;
-use support::{Answer, FakeUsers, Gateway};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 const JANE: &[u8] = br#"{"email":"jane@example.com","name":"Jane Doe"}"#;
