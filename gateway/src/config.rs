@@ -21,8 +21,8 @@ pub struct Config {
     #[arg(long, env = "HTTP_ADDR", default_value = "0.0.0.0:3000")]
     pub http_addr: SocketAddr,
 
-    /// Host (a name or an IP address) and port of the users service.
-    #[arg(long, env = "USERS_ADDR", default_value = "127.0.0.1:4001", value_parser = host_and_port)]
+    /// Host (a name or an IP address) and port of the users service; several with commas between them.
+    #[arg(long, env = "USERS_ADDR", default_value = "127.0.0.1:4001", value_parser = hosts_and_ports)]
     pub users_addr: String,
 
     /// Milliseconds a request may take, from when its body is read. Too low gives up on requests
@@ -47,15 +47,19 @@ pub enum Command {
     Healthcheck,
 }
 
-fn host_and_port(text: &str) -> Result<String, String> {
-    let port = text
-        .rsplit_once(':')
-        .filter(|(host, _)| !host.is_empty())
-        .map(|(_, port)| port);
-    match port.and_then(|port| port.parse::<u16>().ok()) {
-        Some(1..) => Ok(text.to_owned()),
-        _ => Err("must be host:port, for example users-svc:4001 or [::1]:4001".into()),
+fn hosts_and_ports(text: &str) -> Result<String, String> {
+    let is_good = |one: &str| {
+        let port = one
+            .rsplit_once(':')
+            .filter(|(host, _)| !host.is_empty())
+            .map(|(_, port)| port);
+        port.and_then(|port| port.parse().ok())
+            .is_some_and(|port: u16| port > 0)
+    };
+    if text.split(',').all(is_good) {
+        return Ok(text.to_owned());
     }
+    Err("must be host:port, for example users-svc:4001 or [::1]:4001".into())
 }
 
 #[cfg(test)]
@@ -64,8 +68,14 @@ mod tests {
 
     #[test]
     fn addresses_of_the_users_service_need_a_host_and_a_port() {
-        for good in ["127.0.0.1:4001", "[::1]:4001", "users-svc:4001", "a.b.c:1"] {
-            assert_eq!(host_and_port(good), Ok(good.to_owned()));
+        for good in [
+            "127.0.0.1:4001",
+            "[::1]:4001",
+            "users-svc:4001",
+            "a.b.c:1",
+            "a:1,b:2",
+        ] {
+            assert_eq!(hosts_and_ports(good), Ok(good.to_owned()));
         }
         for bad in [
             "",
@@ -74,8 +84,10 @@ mod tests {
             "users-svc:",
             "users-svc:0",
             "users-svc:70000",
+            "a:1,b",
+            "a:1,",
         ] {
-            assert!(host_and_port(bad).is_err(), "{bad}");
+            assert!(hosts_and_ports(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,8 +1,7 @@
 //! A link to the users service: one connection, made again for as long as the process runs.
 
-use std::{io, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use anyhow::Context as _;
 use capnp_rpc::{Disconnector, rpc_twoparty_capnp::Side};
 use tokio::{
     net::{TcpStream, lookup_host},
@@ -39,7 +38,7 @@ enum State {
 }
 
 impl Link {
-    /// Starts connecting to `addr`, a host and port, and never gives up.
+    /// Starts connecting to one of `addr`, hosts and ports with commas between them, and never gives up.
     ///
     /// Call it on a thread that runs a tokio local runtime; the link lasts as long as the runtime.
     pub fn new(addr: String) -> Self {
@@ -133,38 +132,67 @@ async fn silence(client: &users::Client) {
     }
 }
 
-/// Connects to the first address of `addr` whose service answers.
+/// Connects to the first address of `addr` whose service can serve, or, when none can, to one that
+/// at least answers.
 async fn connect(addr: &str) -> anyhow::Result<Connected> {
-    let mut last = anyhow::anyhow!("the name has no address");
-    for candidate in lookup_host(addr)
-        .await
-        .context("the name cannot be resolved")?
-    {
-        match timeout(CONNECT_TIMEOUT, TcpStream::connect(candidate)).await {
-            Ok(Ok(stream)) => match greet(stream).await {
-                Ok(connected) => return Ok(connected),
-                Err(error) => last = error,
-            },
-            Ok(Err(error)) => last = error.into(),
-            Err(_) => last = io::Error::from(io::ErrorKind::TimedOut).into(),
+    let mut result = Err(anyhow::anyhow!("the name has no address"));
+    for candidate in resolve(addr).await? {
+        match connect_to(candidate).await {
+            Ok((connected, true)) => {
+                hang_up(result).await;
+                return Ok(connected);
+            }
+            Ok((connected, false)) => {
+                hang_up(std::mem::replace(&mut result, Ok(connected))).await;
+            }
+            Err(error) if result.is_err() => result = Err(error),
+            Err(_) => {}
         }
     }
-    Err(last)
+    result
 }
 
-/// Makes sure that a users service is at the other end, by its first answer.
-async fn greet(stream: TcpStream) -> anyhow::Result<Connected> {
+/// All addresses behind the names of `addr`, in random order: the links of many gateways spread.
+async fn resolve(addr: &str) -> anyhow::Result<Vec<SocketAddr>> {
+    let mut candidates = Vec::new();
+    for name in addr.split(',') {
+        match lookup_host(name).await {
+            Ok(found) => candidates.extend(found),
+            // Not the whole error: another name may do.
+            Err(error) => tracing::debug!(name, %error, "the name cannot be resolved"),
+        }
+    }
+    anyhow::ensure!(!candidates.is_empty(), "no name can be resolved");
+    fastrand::shuffle(&mut candidates);
+    Ok(candidates)
+}
+
+async fn hang_up(unused: anyhow::Result<Connected>) {
+    if let Ok(unused) = unused {
+        let _ = unused.disconnector.await;
+    }
+}
+
+/// Connects, and makes sure that a users service is at the other end, by its first answer: whether it
+/// can serve now.
+async fn connect_to(addr: SocketAddr) -> anyhow::Result<(Connected, bool)> {
+    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await??;
     let mut system = transport::client(stream)?.system;
     let client: users::Client = system.bootstrap(Side::Server);
     let disconnector = system.get_disconnector();
     let connection = tokio::task::spawn_local(system);
-    let error = match timeout(PING_TIMEOUT, client.health_request().send().promise).await {
-        Ok(Ok(_)) => {
-            return Ok(Connected {
-                client,
-                connection,
-                disconnector,
-            });
+    let answer = timeout(PING_TIMEOUT, client.health_request().send().promise).await;
+    let error = match answer.map(|answer| answer.and_then(|answer| Ok(answer.get()?.get_serving())))
+    {
+        Ok(Ok(serving)) => {
+            return Ok((
+                Connected {
+                    client,
+                    connection,
+                    disconnector,
+                },
+                serving,
+            ));
         }
         Ok(Err(error)) => anyhow::Error::new(error).context("what answers is no users service"),
         Err(_) => anyhow::anyhow!("it accepts connections but does not answer"),

@@ -1,10 +1,13 @@
 //! End to end: the real binaries, a real PostgreSQL, real sockets.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cargo_run;
 mod chaos;
+mod database;
 mod documents;
+mod hostile;
 mod proxy;
 mod services;
+mod stopping;
 mod support;

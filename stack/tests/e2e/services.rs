@@ -248,3 +248,62 @@ fn a_service_starts_in_its_folder_with_its_example_settings() {
     http.wait_until_ready();
     assert_eq!(http.create("jane@example.com", "Jane Doe").status, 201);
 }
+
+#[test]
+fn a_key_creates_once_however_many_send_it_and_a_refused_attempt_leaves_it_free() {
+    let server = stack::postgres::Server::temporary().unwrap();
+    let database = server.fresh_database().unwrap();
+    let system = System::start_on(server, &database, &[], &[]);
+    // A second gateway and a second service give the same answers as the first.
+    let settings = [("RPC_ADDR", "127.0.0.1:0"), ("DATABASE_URL", &*database)];
+    let mut users = Program::start(&binary("users-svc"), Path::new("/"), &settings);
+    let users_addr = users.addr().to_string();
+    let settings = [("HTTP_ADDR", "127.0.0.1:0"), ("USERS_ADDR", &*users_addr)];
+    let mut gateway = Program::start(&binary("gateway"), Path::new("/"), &settings);
+    let other = Http::new(gateway.addr().port());
+    other.wait_until_ready();
+
+    for round in 0..5 {
+        let (key, email) = (format!("key-{round}"), format!("jane{round}@example.com"));
+        let ids: Vec<(u16, String)> = thread::scope(|scope| {
+            let clients: Vec<_> = (0..16)
+                .map(|i| {
+                    let http = [&system.http, &other][i % 2];
+                    let (key, email) = (&key, &email);
+                    scope.spawn(move || {
+                        let answer = http.try_create(email, "Jane", Some(key)).unwrap();
+                        (
+                            answer.status,
+                            answer.body["id"].as_str().unwrap().to_owned(),
+                        )
+                    })
+                })
+                .collect();
+            clients
+                .into_iter()
+                .map(|client| client.join().unwrap())
+                .collect()
+        });
+        assert!(
+            ids.iter()
+                .all(|answer| answer.0 == 201 && *answer == ids[0]),
+            "{ids:?}"
+        );
+        let reused = other.try_create(&email, "John", Some(&key)).unwrap();
+        assert_eq!(reused.status, 422);
+    }
+    assert_eq!(system.rows(), 5);
+
+    let keyed = |email: &str| {
+        system
+            .http
+            .try_create(email, "Free", Some("free"))
+            .unwrap()
+            .status
+    };
+    assert_eq!(keyed("no address"), 400);
+    assert_eq!(keyed("jane0@example.com"), 409);
+    assert_eq!(keyed("free@example.com"), 201);
+    assert_eq!(keyed("free@example.com"), 201);
+    assert_eq!(system.rows(), 6);
+}

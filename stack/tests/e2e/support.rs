@@ -85,6 +85,23 @@ impl Program {
         }
     }
 
+    /// Starts what a line of shell makes of it.
+    pub fn start_shell(script: &str, settings: &[(&str, &str)]) -> Self {
+        let child = Command::new("sh")
+            .args(["-c", script])
+            .current_dir("/")
+            .envs(settings.iter().copied())
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut started = Self {
+            child: child.unwrap(),
+            output: Arc::default(),
+        };
+        collect(started.child.stderr.take().unwrap(), started.output.clone());
+        started
+    }
+
     /// Closes the other ends of its standard output and standard error.
     pub fn close_output(&mut self) {
         drop((self.child.stdout.take(), self.child.stderr.take()));
@@ -122,6 +139,21 @@ impl Program {
             .next()
             .unwrap();
         addr.parse().unwrap()
+    }
+
+    /// The most memory it has had, in MB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM:"))
+            .unwrap();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+            / 1024
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -171,22 +203,28 @@ impl System {
     pub fn start() -> Self {
         let server = Server::temporary().unwrap();
         let database = server.fresh_database().unwrap();
-        let dir = Path::new("/");
-        let mut users = Program::start(
-            &binary("users-svc"),
-            dir,
-            &[
-                ("DATABASE_URL", &database),
-                ("RPC_ADDR", "127.0.0.1:0"),
-                ("MIGRATE_ON_START", "true"),
-            ],
-        );
-        let users_addr = users.addr();
+        Self::start_on(server, &database, &[], &[])
+    }
+
+    /// A system on a given database, with more settings of the users service and of the gateway.
+    pub fn start_on(
+        server: Server,
+        database: &str,
+        more_users: &[(&str, &str)],
+        more_gateway: &[(&str, &str)],
+    ) -> Self {
         let settings = [
-            ("HTTP_ADDR", "127.0.0.1:0"),
-            ("USERS_ADDR", &*users_addr.to_string()),
+            ("DATABASE_URL", database),
+            ("RPC_ADDR", "127.0.0.1:0"),
+            ("MIGRATE_ON_START", "true"),
         ];
-        let mut gateway = Program::start(&binary("gateway"), dir, &settings);
+        let settings = [&settings[..], more_users].concat();
+        let mut users = Program::start(&binary("users-svc"), Path::new("/"), &settings);
+        let users_addr = users.addr();
+        let users_text = users_addr.to_string();
+        let settings = [("HTTP_ADDR", "127.0.0.1:0"), ("USERS_ADDR", &users_text)];
+        let settings = [&settings[..], more_gateway].concat();
+        let mut gateway = Program::start(&binary("gateway"), Path::new("/"), &settings);
         let http = Http::new(gateway.addr().port());
         http.wait_until_ready();
         Self {
@@ -195,8 +233,12 @@ impl System {
             users_addr,
             http,
             server,
-            database,
+            database: database.to_owned(),
         }
+    }
+
+    pub fn sql(&self) -> postgres::Client {
+        postgres::Client::connect(&self.database, postgres::NoTls).unwrap()
     }
 
     pub fn rows(&self) -> i64 {
@@ -228,6 +270,10 @@ impl Http {
             agent: config.build().into(),
             base: format!("http://localhost:{port}"),
         }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.base.rsplit(':').next().unwrap().parse().unwrap()
     }
 
     pub fn create(&self, email: &str, name: &str) -> Answer {

@@ -1,0 +1,270 @@
+//! Peers of the RPC port that mean no good: they cost bounded memory, and nobody else's requests.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    thread,
+    time::{Duration, Instant},
+};
+
+use capnp_rpc::rpc_twoparty_capnp::Side;
+use futures::future::join_all;
+use tokio::runtime::{Builder, LocalOptions};
+use users_rpc::{transport, users_capnp::users};
+
+use stack::postgres::Server;
+
+use crate::support::System;
+
+/// What the service may take in all, in MB, whatever its peers do.
+const MEMORY: u64 = 150;
+
+/// Sends `bytes` to the RPC port; returns how long the service keeps the connection after that.
+fn send(system: &System, bytes: &[u8]) -> Duration {
+    let mut stream = TcpStream::connect(system.users_addr).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let start = Instant::now();
+    let _ = stream.write_all(bytes);
+    // It may say why before it closes.
+    let mut said = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut said) {
+        assert_eq!(
+            error.kind(),
+            std::io::ErrorKind::ConnectionReset,
+            "the connection stays open"
+        );
+    }
+    start.elapsed()
+}
+
+/// Creates users while something else goes on, and makes sure that each is served promptly.
+fn serve_promptly(system: &System, prefix: &str) {
+    for i in 0..10 {
+        let start = Instant::now();
+        assert_eq!(
+            system
+                .http
+                .create(&format!("{prefix}{i}@example.com"), "A")
+                .status,
+            201
+        );
+        assert!(
+            start.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+}
+
+/// The start of a message of one segment with so many words.
+fn header(words: u32) -> Vec<u8> {
+    [0u32.to_le_bytes(), words.to_le_bytes()].concat()
+}
+
+#[test]
+fn garbage_ends_its_own_connection() {
+    let system = System::start();
+    let random: Vec<u8> = (0..10_000).map(|_| fastrand::u8(..)).collect();
+    let many_segments = [600u32.to_le_bytes(), [0; 4]].concat();
+    let sixty_mib = header(60 * 1024 * 1024 / 8);
+    for bytes in [
+        b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" as &[u8],
+        &[0xff; 64],
+        &[0; 64],
+        &random,
+        &many_segments,
+        &sixty_mib,
+    ] {
+        assert!(send(&system, bytes) < Duration::from_secs(11));
+    }
+    let claims: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut stream = TcpStream::connect(system.users_addr).unwrap();
+            stream.write_all(&sixty_mib).unwrap();
+            stream
+        })
+        .collect();
+    serve_promptly(&system, "garbage");
+    drop(claims);
+    assert!(
+        system.users.peak_memory() < MEMORY,
+        "{} MB",
+        system.users.peak_memory()
+    );
+}
+
+#[test]
+fn silent_and_half_spoken_connections_are_closed_and_idle_links_are_not() {
+    let system = System::start();
+    thread::scope(|scope| {
+        for bytes in [Vec::new(), header(16), header(16)[..3].to_vec()] {
+            let system = &system;
+            scope.spawn(move || {
+                let kept = send(system, &bytes);
+                assert!((9..14).contains(&kept.as_secs()), "{bytes:?}: {kept:?}");
+            });
+        }
+        // Half a message after a whole one.
+        scope.spawn(|| {
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .build_local(LocalOptions::default());
+            runtime.unwrap().block_on(async {
+                let stream = tokio::net::TcpStream::connect(system.users_addr)
+                    .await
+                    .unwrap();
+                let mut rpc = transport::client(stream).unwrap().system;
+                let client: users::Client = rpc.bootstrap(Side::Server);
+                let mut ended = tokio::task::spawn_local(rpc);
+                client.health_request().send().promise.await.unwrap();
+                let rest = tokio::time::timeout(Duration::from_secs(13), &mut ended).await;
+                assert!(
+                    rest.is_err(),
+                    "a link that idles between messages was closed"
+                );
+                client.health_request().send().promise.await.unwrap();
+            });
+        });
+    });
+}
+
+#[test]
+fn ten_thousand_connections_cost_bounded_memory_and_nobody_else() {
+    let system = System::start();
+    let connect = |_| TcpStream::connect(system.users_addr).ok();
+    let silent: Vec<TcpStream> = (0..9_900).filter_map(connect).collect();
+    assert!(
+        silent.len() > 9_000,
+        "only {} connections: raise the limit of open files",
+        silent.len()
+    );
+    serve_promptly(&system, "crowd");
+    assert!(
+        system.users.peak_memory() < MEMORY,
+        "{} MB",
+        system.users.peak_memory()
+    );
+    println!("10,000 connections: {} MB", system.users.peak_memory());
+}
+
+#[test]
+fn a_flood_of_calls_is_refused_beyond_its_share() {
+    let server = Server::temporary().unwrap();
+    let database = server.fresh_database().unwrap();
+    let system = System::start_on(server, &database, &[("MAX_IN_FLIGHT", "200")], &[]);
+    let settled = thread::scope(|scope| {
+        let flood = scope.spawn(|| {
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .build_local(LocalOptions::default());
+            runtime.unwrap().block_on(async {
+                let stream = tokio::net::TcpStream::connect(system.users_addr)
+                    .await
+                    .unwrap();
+                let mut rpc = transport::client(stream).unwrap().system;
+                let client: users::Client = rpc.bootstrap(Side::Server);
+                tokio::task::spawn_local(rpc);
+                let calls = (0..20_000).map(|i| {
+                    let mut request = client.create_user_request();
+                    request.get().set_email(format!("flood{i}@example.com"));
+                    request.get().set_name("Flood");
+                    request.send().promise
+                });
+                join_all(calls.collect::<Vec<_>>())
+                    .await
+                    .iter()
+                    .flatten()
+                    .count()
+            })
+        });
+        serve_promptly(&system, "flood-beside");
+        flood.join().unwrap()
+    });
+    assert!(
+        (1..20_000).contains(&settled),
+        "{settled} of 20,000 were let through"
+    );
+    assert_eq!(system.rows(), i64::try_from(settled).unwrap() + 10);
+    assert!(
+        system.users.peak_memory() < MEMORY,
+        "{} MB",
+        system.users.peak_memory()
+    );
+}
+
+#[test]
+fn a_peer_that_never_reads_stalls_itself() {
+    let system = System::start();
+    let said = conversation(200_000);
+    let mut stream = TcpStream::connect(system.users_addr).unwrap();
+    stream
+        .set_write_timeout(Some(Duration::from_secs(2)))
+        .unwrap();
+    let mut pushed = 0;
+    while pushed < said.len() {
+        match stream.write(&said[pushed..]) {
+            Ok(n) => pushed += n,
+            Err(_) => break,
+        }
+    }
+    assert!(
+        pushed < said.len(),
+        "the service read all {pushed} bytes of a peer that reads nothing"
+    );
+    serve_promptly(&system, "beside");
+    assert!(
+        system.users.peak_memory() < MEMORY,
+        "{} MB",
+        system.users.peak_memory()
+    );
+}
+
+/// What a client says that calls so many times, recorded by a listener that never answers.
+fn conversation(calls: usize) -> Vec<u8> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let recorder = thread::spawn(move || {
+        let mut said = Vec::new();
+        listener.accept().unwrap().0.read_to_end(&mut said).unwrap();
+        said
+    });
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default());
+    runtime.unwrap().block_on(async {
+        let stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+        let mut rpc = transport::client(stream).unwrap().system;
+        let client: users::Client = rpc.bootstrap(Side::Server);
+        tokio::task::spawn_local(rpc);
+        let mut unanswered = Vec::new();
+        for call in 0..calls {
+            unanswered.push(client.get_user_request().send().promise);
+            if call % 100 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    });
+    recorder.join().unwrap()
+}
+
+#[test]
+fn a_gateway_out_of_file_descriptors_serves_on_when_some_are_free_again() {
+    let system = System::start();
+    let program = crate::support::binary("gateway");
+    let script = format!("ulimit -n 64; exec {}", program.display());
+    let users = system.users_addr.to_string();
+    let settings = [("HTTP_ADDR", "127.0.0.1:0"), ("USERS_ADDR", &*users)];
+    let mut gateway = crate::support::Program::start_shell(&script, &settings);
+    let http = crate::support::Http::new(gateway.addr().port());
+    http.wait_until_ready();
+    let greedy: Vec<TcpStream> = (0..100)
+        .map(|_| TcpStream::connect(("127.0.0.1", http.port())).unwrap())
+        .collect();
+    gateway.wait_for("cannot accept");
+    drop(greedy);
+    http.wait_until_ready();
+    assert_eq!(http.create("jane@example.com", "Jane Doe").status, 201);
+}
