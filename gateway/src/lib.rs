@@ -10,12 +10,12 @@ mod users_client;
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     process::ExitCode,
     time::Duration,
 };
 
-use process::workers;
+use process::{settings, workers};
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Command, Config};
@@ -48,14 +48,8 @@ pub fn healthcheck(config: &Config) -> ExitCode {
 }
 
 /// Fails unless the gateway that listens on `addr` of this machine is ready.
-pub fn ready(mut addr: SocketAddr) -> io::Result<()> {
-    if addr.ip().is_unspecified() {
-        addr.set_ip(match addr {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    let mut stream = TcpStream::connect_timeout(&addr, HEALTHCHECK_TIMEOUT)?;
+pub fn ready(addr: SocketAddr) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&settings::local(addr), HEALTHCHECK_TIMEOUT)?;
     stream.set_read_timeout(Some(HEALTHCHECK_TIMEOUT))?;
     stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();

@@ -1,6 +1,10 @@
 //! Settings that both services have, and how settings are read: from the environment, once, at start.
 
-use std::{path::Path, time::Duration};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -44,6 +48,18 @@ pub fn load_dotenv() -> anyhow::Result<()> {
         dotenvy::from_filename(".env").context("the file .env cannot be read")?;
     }
     Ok(())
+}
+
+/// The address at which a program of this machine reaches what listens on `addr`.
+#[must_use]
+pub fn local(mut addr: SocketAddr) -> SocketAddr {
+    if addr.ip().is_unspecified() {
+        addr.set_ip(match addr {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    addr
 }
 
 /// Parses a number of milliseconds, at least 1.

@@ -5,10 +5,11 @@ mod config;
 mod migrate;
 mod rules;
 mod service;
+mod service_connection;
 mod store;
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    net::TcpListener,
     process::ExitCode,
     sync::{
         Arc,
@@ -19,7 +20,7 @@ use std::{
 };
 
 use capnp_rpc::rpc_twoparty_capnp::Side;
-use process::workers;
+use process::{settings, workers};
 use tokio::{
     net::TcpStream,
     runtime::{Builder, LocalOptions},
@@ -49,7 +50,7 @@ pub fn run(
     let pool_size = config.database_pool_size;
     let store = store::Store::new(database.clone(), pool_size, config.database_timeout_ms);
     let ready = Arc::new(AtomicBool::new(false));
-    let shared = service::Shared::new(Arc::new(store), ready.clone(), pool_size);
+    let shared = service_connection::Shared::new(Arc::new(store), ready.clone(), pool_size);
 
     tracing::info!(addr = %listener.local_addr()?, "users-svc listening");
     thread::scope(|scope| {
@@ -61,7 +62,7 @@ pub fn run(
             }
             prepared
         });
-        let make = || service::UsersWorker::new(config, &shared, shutdown.clone());
+        let make = || service_connection::UsersWorker::new(config, &shared, shutdown.clone());
         let served = workers::run(listener, &config.process, shutdown, make);
         let prepared = schema
             .join()
@@ -96,13 +97,7 @@ fn prepare(
 
 /// Asks the service of this machine whether it is serving, for images without a shell.
 pub fn healthcheck(config: &Config) -> anyhow::Result<ExitCode> {
-    let mut addr = config.rpc_addr;
-    if addr.ip().is_unspecified() {
-        addr.set_ip(match addr {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
+    let addr = settings::local(config.rpc_addr);
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())?;

@@ -1,41 +1,19 @@
 //! The `Users` capability: reads requests, checks them against the rules, and fills responses.
 
-use std::{
-    cell::Cell,
-    future::Future,
-    panic::AssertUnwindSafe,
-    rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{rc::Rc, time::Duration};
 
 use capnp::{struct_list, text};
-use futures::FutureExt as _;
-use process::workers::{self, Worker};
-use tokio::{
-    net::TcpStream,
-    sync::{Notify, Semaphore},
-    task::yield_now,
-    time::Instant,
-};
-use tokio_util::sync::CancellationToken;
-use users_rpc::{
-    transport,
-    users_capnp::{
-        call_context, create_user_request, field_error, user,
-        users::{self, CreateUserParams, CreateUserResults, GetUserParams, GetUserResults},
-    },
+use tokio::time::Instant;
+use users_rpc::users_capnp::{
+    call_context, create_user_request, field_error, user,
+    users::{self, CreateUserParams, CreateUserResults, GetUserParams, GetUserResults},
 };
 use uuid::Uuid;
 
 use crate::{
-    Config,
-    batch::{Batcher, Failure},
     rules::{Broken, Email, Name, NewUser, UserId},
-    store::{Inserted, Store, User},
+    service_connection::UsersOfConnection,
+    store::Inserted,
 };
 
 /// The longest that a call may take when its caller sets no limit, and the most it may ask for.
@@ -43,133 +21,6 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long `health` waits for the database: callers take a longer silence for a dead service.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 const PAGE_SIZES: std::ops::RangeInclusive<u32> = 1..=100;
-
-/// What the workers of a process share.
-pub struct Shared {
-    /// The users.
-    pub store: Arc<Store>,
-    /// Whether the schema has been checked; before that, no call is let through.
-    pub ready: Arc<AtomicBool>,
-    writers: Arc<Semaphore>,
-    readers: Arc<Semaphore>,
-}
-
-impl Shared {
-    /// Splits the pool's connections between those who write and those who read.
-    #[must_use]
-    pub fn new(store: Arc<Store>, ready: Arc<AtomicBool>, pool_size: usize) -> Self {
-        let writers = pool_size.div_ceil(2);
-        // With a single connection they take turns in the pool.
-        let readers = (pool_size - writers).max(1);
-        let places = |n| Arc::new(Semaphore::new(n));
-        Self {
-            store,
-            ready,
-            writers: places(writers),
-            readers: places(readers),
-        }
-    }
-}
-
-/// Serves the Users capability on the connections of one thread.
-pub struct UsersWorker(Rc<Service>);
-
-struct Service {
-    inserts: Batcher<NewUser, Inserted>,
-    gets: Batcher<Uuid, Option<User>>,
-    pages: Batcher<(Uuid, u32), Vec<User>>,
-    probes: Batcher<(), bool>,
-    ready: Arc<AtomicBool>,
-    draining: CancellationToken,
-    max_in_flight: usize,
-    in_flight: Cell<usize>,
-}
-
-/// The bootstrap capability of one connection.
-struct UsersOfConnection {
-    service: Rc<Service>,
-    /// Calls of this connection that have not been answered, and who waits for there to be none.
-    unanswered: Cell<usize>,
-    all_answered: Notify,
-}
-
-impl UsersWorker {
-    /// Makes the worker of this thread, inside its runtime.
-    #[must_use]
-    pub fn new(config: &Config, shared: &Shared, draining: CancellationToken) -> Self {
-        let Shared {
-            store,
-            ready,
-            writers,
-            readers,
-        } = shared;
-        let (inserter, getter, pager, prober) =
-            (store.clone(), store.clone(), store.clone(), store.clone());
-        Self(Rc::new(Service {
-            inserts: Batcher::new(
-                config.max_batch,
-                writers.clone(),
-                move |users: Vec<NewUser>| inserter.insert(&users),
-            ),
-            gets: Batcher::new(config.max_batch, readers.clone(), move |ids: Vec<Uuid>| {
-                getter.get(&ids)
-            }),
-            pages: Batcher::new(1, readers.clone(), move |pages: Vec<(Uuid, u32)>| {
-                pages
-                    .into_iter()
-                    .map(|(after, size)| pager.page(after, size.into()))
-                    .collect()
-            }),
-            // However many ask at once, the database is asked once.
-            probes: Batcher::new(usize::MAX, readers.clone(), move |asked: Vec<()>| {
-                vec![Ok(prober.writable()); asked.len()]
-            }),
-            ready: ready.clone(),
-            draining,
-            // The cap is the process's; each thread watches over its share.
-            max_in_flight: config
-                .max_in_flight
-                .div_ceil(workers::count(&config.process)),
-            in_flight: Cell::new(0),
-        }))
-    }
-}
-
-impl Worker for UsersWorker {
-    async fn serve(self: Rc<Self>, stream: TcpStream, draining: CancellationToken) {
-        let users = Rc::new(UsersOfConnection {
-            service: self.0.clone(),
-            unanswered: Cell::new(0),
-            all_answered: Notify::new(),
-        });
-        let bootstrap: users::Client = capnp_rpc::new_client_from_rc(users.clone());
-        let connection = match transport::server(stream, bootstrap.client) {
-            Ok(connection) => connection,
-            Err(error) => return tracing::debug!(%error, "the peer is gone already"),
-        };
-        let disconnector = connection.system.get_disconnector();
-        let mut system = tokio::task::spawn_local(connection.system);
-        tokio::select! {
-            ended = &mut system => match ended {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::info!(%error, "closed an RPC connection"),
-                Err(error) => tracing::error!(%error, "an RPC connection panicked"),
-            },
-            () = draining.cancelled() => {
-                // New calls are refused from now on; what has begun is answered.
-                users.all_answered().await;
-                // The last answers leave the RPC system in the turns that follow.
-                for _ in 0..4 {
-                    yield_now().await;
-                }
-                let _ = disconnector.await;
-                let _ = system.await;
-            }
-        }
-        // Everything that was said gets out.
-        let _ = connection.writer.await;
-    }
-}
 
 impl users::Server for UsersOfConnection {
     async fn create_user(
@@ -290,88 +141,11 @@ impl users::Server for UsersOfConnection {
         mut results: users::HealthResults,
     ) -> Result<(), capnp::Error> {
         let service = &self.service;
-        let accepting = service.ready.load(Ordering::Relaxed) && !service.draining.is_cancelled();
         let deadline = Instant::now() + PROBE_TIMEOUT;
-        let serving = accepting && service.probes.submit((), deadline).await.unwrap_or(false);
+        let serving =
+            service.accepts() && service.probes.submit((), deadline).await.unwrap_or(false);
         results.get().set_serving(serving);
         Ok(())
-    }
-}
-
-impl UsersOfConnection {
-    /// Runs a call: within the limits, and so that a panic costs this call only.
-    async fn answer<F>(&self, call: impl FnOnce(Rc<Service>) -> F) -> Result<(), capnp::Error>
-    where
-        F: Future<Output = Result<(), capnp::Error>>,
-    {
-        let service = self.service.clone();
-        let refused = service.draining.is_cancelled()
-            || !service.ready.load(Ordering::Relaxed)
-            || service.in_flight.get() >= service.max_in_flight
-            // One connection does not get everything: others can still be served.
-            || self.unanswered.get() >= service.max_in_flight.div_ceil(2);
-        if refused {
-            return Err(Failure::Overloaded.into());
-        }
-        let _counted = Counted::new(self);
-        contained(call(service)).await
-    }
-
-    async fn all_answered(&self) {
-        while self.unanswered.get() > 0 {
-            self.all_answered.notified().await;
-        }
-    }
-}
-
-/// Turns a panic into a failure of this call only; unwinding into the RPC system would end the
-/// connection and fail all its calls.
-async fn contained(
-    call: impl Future<Output = Result<(), capnp::Error>>,
-) -> Result<(), capnp::Error> {
-    AssertUnwindSafe(call)
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| {
-            tracing::error!("a call panicked");
-            Err(Failure::Unknown.into())
-        })
-}
-
-/// A call in flight.
-struct Counted<'a>(&'a UsersOfConnection);
-
-impl<'a> Counted<'a> {
-    fn new(users: &'a UsersOfConnection) -> Self {
-        users.unanswered.set(users.unanswered.get() + 1);
-        users
-            .service
-            .in_flight
-            .set(users.service.in_flight.get() + 1);
-        Self(users)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        let Self(users) = self;
-        users
-            .service
-            .in_flight
-            .set(users.service.in_flight.get() - 1);
-        users.unanswered.set(users.unanswered.get() - 1);
-        if users.unanswered.get() == 0 {
-            users.all_answered.notify_one();
-        }
-    }
-}
-
-impl From<Failure> for capnp::Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Overloaded => Self::overloaded(failure.to_string()),
-            Failure::Unknown => Self::failed(failure.to_string()),
-        }
     }
 }
 
@@ -437,19 +211,4 @@ fn set_faults(mut list: struct_list::Builder<field_error::Owned>, faults: &Fault
 /// The length of a list, as Cap'n Proto counts.
 fn count<T>(items: &[T]) -> u32 {
     u32::try_from(items.len()).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use capnp::ErrorKind;
-    use futures::executor::block_on;
-
-    use super::*;
-
-    #[test]
-    fn a_panic_fails_its_own_call_and_says_nothing_about_itself() {
-        let error = block_on(contained(async { panic!("secret") })).unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Failed);
-        assert!(!error.extra.contains("secret"));
-    }
 }
