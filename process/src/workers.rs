@@ -4,6 +4,7 @@
 use std::{future::Future, io, net::TcpListener, rc::Rc, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, anyhow};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     net::TcpStream,
     runtime::{Builder, LocalOptions},
@@ -31,6 +32,15 @@ pub trait Worker: 'static {
 /// An accepted connection, and its place among the connections the process may have.
 type Accepted = (std::net::TcpStream, OwnedSemaphorePermit);
 
+/// Lets this process open as many files as it may. The usual limit is for programs that use
+/// `select(2)`, and lower than the connections of a server.
+pub fn raise_open_files_limit() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // What cannot be raised shows when the limit is met.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
+}
+
 /// How many threads `settings` asks for.
 #[must_use]
 pub fn count(settings: &ProcessSettings) -> usize {
@@ -51,6 +61,7 @@ pub fn run<W: Worker>(
     make: impl Fn() -> W + Send + Sync,
 ) -> anyhow::Result<()> {
     listener.set_nonblocking(true)?;
+    raise_open_files_limit();
     let drain_timeout = settings.drain_timeout_ms;
     let make = &make;
     thread::scope(|scope| {
