@@ -336,3 +336,20 @@ fn any_text_passes_through_unchanged() {
         prop_assert_eq!(body["name"].as_str(), Some(&*name));
     });
 }
+
+#[test]
+fn retries_stay_within_their_budget() {
+    let (users, gateway) = answering(&[Answer::Overloaded]);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    assert_eq!(gateway.create("jane@example.com", "Jane Doe").status, 503);
+                }
+            });
+        }
+    });
+    // 100 saved up for a burst, and then one for each five calls.
+    let retries = users.calls() - 400;
+    assert!((100..=100 + 400 / 5 + 5).contains(&retries), "{retries}");
+}

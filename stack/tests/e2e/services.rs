@@ -1,6 +1,13 @@
 //! The real binaries of both services, on a real PostgreSQL, through a real HTTP client.
 
-use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, thread};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::support::{Http, Program, System, binary, root};
 use capnp_rpc::rpc_twoparty_capnp::Side;
@@ -306,4 +313,30 @@ fn a_key_creates_once_however_many_send_it_and_a_refused_attempt_leaves_it_free(
     assert_eq!(keyed("free@example.com"), 201);
     assert_eq!(keyed("free@example.com"), 201);
     assert_eq!(system.rows(), 6);
+}
+
+#[test]
+fn a_service_that_hangs_is_noticed_and_requests_fail_fast_until_it_is_back() {
+    let system = System::start();
+    assert_eq!(system.http.create("before@example.com", "A").status, 201);
+    system.users.signal(Signal::SIGSTOP);
+    // What was sent to it is unknown; once it is known to hang, nothing is sent any more.
+    let start = Instant::now();
+    let first = system.http.create("first@example.com", "A").status;
+    assert!(
+        [503, 504].contains(&first) && start.elapsed() < Duration::from_secs(7),
+        "{first}"
+    );
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        let start = Instant::now();
+        let status = system.http.create("while@example.com", "A").status;
+        if status == 503 && start.elapsed() < Duration::from_millis(200) {
+            break;
+        }
+        assert!(Instant::now() < end, "{status} after {:?}", start.elapsed());
+    }
+    system.users.signal(Signal::SIGCONT);
+    system.http.wait_until_ready();
+    assert_eq!(system.http.create("after@example.com", "A").status, 201);
 }
