@@ -235,6 +235,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.end();
+        if self.temporary {
+            // The watch has done so already, unless the server had been stopped or had crashed.
+            let _ = fs::remove_dir_all(&self.dir);
+        }
     }
 }
 
