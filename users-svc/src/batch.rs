@@ -1,15 +1,29 @@
 //! Group commit: calls that wait at the same time go to the database together.
 //!
-//! Under little load a batch is one call, and nothing waits for company. Under more, everything
-//! that arrived while the last batches ran is the next one.
+//! Under little load a batch is one call, and nothing waits for company. Under more, everything that
+//! arrived while the last batch ran is the next one: the busier, the fewer commits per call.
 
-use std::{cell::Cell, rc::Rc, sync::Arc};
+use std::{
+    cell::Cell,
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::{spawn_blocking, spawn_local},
     time::{Instant, timeout_at},
 };
+
+/// How long a call waits for the batch before it, before a second batch starts beside that one.
+/// Longer would let one slow commit hold up everybody; shorter would split batches for nothing.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Why a call brought no outcome. Exactly the two exceptions that leave the service.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -25,106 +39,199 @@ pub enum Failure {
 /// What a batch came to: one answer for each of its queries, in their order.
 pub type Answers<A> = Vec<Result<A, Failure>>;
 
-/// Gathers queries `Q` into batches and hands out the answers `A`. Lives on one thread; the batches
-/// run on the blocking pool.
-pub struct Batcher<Q, A> {
-    queue: mpsc::UnboundedSender<Job<Q, A>>,
+/// Queries `Q` that wait for their batch, from all threads of the process, and what answers them.
+pub struct Queue<Q, A> {
+    state: Mutex<State<Q, A>>,
+    max_batch: usize,
+    max_running: usize,
+    run: Box<dyn Fn(Vec<Q>) -> Answers<A> + Send + Sync>,
+}
+
+struct State<Q, A> {
+    waiting: VecDeque<Job<Q, A>>,
+    running: usize,
 }
 
 struct Job<Q, A> {
     query: Q,
+    since: Instant,
     deadline: Instant,
-    started: Rc<Cell<bool>>,
-    reply: oneshot::Sender<Result<A, Failure>>,
+    /// Set by whoever comes first: the batch that takes the job, or its caller who gives it up.
+    claimed: Arc<AtomicBool>,
+    reply: Reply<A>,
+    home: Home<A>,
+}
+
+type Reply<A> = oneshot::Sender<Result<A, Failure>>;
+/// The way back to the thread that submitted a job.
+type Home<A> = mpsc::UnboundedSender<Vec<(Reply<A>, Result<A, Failure>)>>;
+
+/// One thread's way to submit queries to a [`Queue`].
+pub struct Batcher<Q, A> {
+    queue: Arc<Queue<Q, A>>,
+    home: Home<A>,
+    starting: Rc<Cell<bool>>,
+}
+
+impl<Q: Send + 'static, A: Send + 'static> Queue<Q, A> {
+    /// Batches of at most `max_batch` queries are run by `run`, on the blocking pool. There is one at a
+    /// time, and up to `max_running` when a full batch waits beside it or it takes long.
+    ///
+    /// The queue has no bound of its own: whoever submits keeps count.
+    pub fn new(
+        max_batch: usize,
+        max_running: usize,
+        run: impl Fn(Vec<Q>) -> Answers<A> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let state = State {
+            waiting: VecDeque::new(),
+            running: 0,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            max_batch,
+            max_running,
+            run: Box::new(run),
+        })
+    }
+
+    /// The next batch, if it is time for one.
+    fn take(self: &Arc<Self>) -> Option<Batch<Q, A>> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let now = Instant::now();
+        // No work for callers that are gone or no longer wait.
+        while state.waiting.front().is_some_and(|job| job.is_late(now)) {
+            state.waiting.pop_front();
+        }
+        let first = state.waiting.front()?;
+        let is_worth_another =
+            state.waiting.len() >= self.max_batch || now - first.since >= PATIENCE;
+        if state.running > 0 && !(is_worth_another && state.running < self.max_running) {
+            return None;
+        }
+        let mut jobs = Vec::with_capacity(state.waiting.len().min(self.max_batch));
+        while jobs.len() < self.max_batch
+            && let Some(job) = state.waiting.pop_front()
+        {
+            if !job.is_late(now) && !job.claimed.swap(true, Ordering::Relaxed) {
+                jobs.push(job);
+            }
+        }
+        state.running += 1;
+        Some(Batch {
+            queue: self.clone(),
+            jobs,
+        })
+    }
+
+    /// Starts the batches that are due.
+    fn start(self: &Arc<Self>) {
+        while let Some(first) = self.take() {
+            let queue = self.clone();
+            spawn_blocking(move || {
+                first.run();
+                while let Some(next) = queue.take() {
+                    next.run();
+                }
+            });
+        }
+    }
+}
+
+impl<Q, A> Queue<Q, A> {
+    fn lock(&self) -> MutexGuard<'_, State<Q, A>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<Q, A> Job<Q, A> {
+    fn is_late(&self, now: Instant) -> bool {
+        self.deadline <= now || self.reply.is_closed()
+    }
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
-    /// Batches of at most `max_batch` queries, each run by `run` while it holds one of the `runners`,
-    /// which batchers of other threads may share.
-    ///
-    /// The queue has no bound of its own: whoever submits keeps count.
-    pub fn new<R>(max_batch: usize, runners: Arc<Semaphore>, run: R) -> Self
-    where
-        R: Fn(Vec<Q>) -> Answers<A> + Clone + Send + 'static,
-    {
-        let (queue, jobs) = mpsc::unbounded_channel();
-        spawn_local(gather(jobs, max_batch, runners, run));
-        Self { queue }
+    /// Call it on a thread that runs a tokio local runtime; it lasts as long as the runtime.
+    pub fn new(queue: Arc<Queue<Q, A>>) -> Self {
+        let (home, mut answered): (Home<A>, _) = mpsc::unbounded_channel();
+        spawn_local(async move {
+            // One wake-up of this thread for all that a batch answered it.
+            while let Some(answers) = answered.recv().await {
+                for (reply, answer) in answers {
+                    // A caller that is gone does not need its answer.
+                    let _ = reply.send(answer);
+                }
+            }
+        });
+        Self {
+            queue,
+            home,
+            starting: Rc::default(),
+        }
     }
 
     /// Runs `query` with a batch and returns its answer, or a failure when `deadline` passes.
     pub async fn submit(&self, query: Q, deadline: Instant) -> Result<A, Failure> {
         let (reply, answer) = oneshot::channel();
-        let started = Rc::new(Cell::new(false));
-        let job = Job {
+        let claimed = Arc::new(AtomicBool::new(false));
+        self.queue.lock().waiting.push_back(Job {
             query,
+            since: Instant::now(),
             deadline,
-            started: started.clone(),
+            claimed: claimed.clone(),
             reply,
-        };
-        self.queue.send(job).map_err(|_| Failure::Overloaded)?;
+            home: self.home.clone(),
+        });
+        // Once for all that is submitted in this turn of the event loop.
+        if !self.starting.replace(true) {
+            let (queue, starting) = (self.queue.clone(), self.starting.clone());
+            spawn_local(async move {
+                starting.set(false);
+                queue.start();
+            });
+        }
         match timeout_at(deadline, answer).await {
             Ok(Ok(answer)) => answer,
-            // Still queued: dropping the other end of `reply` takes it out.
-            _ if !started.get() => Err(Failure::Overloaded),
+            _ if !claimed.swap(true, Ordering::Relaxed) => Err(Failure::Overloaded),
             _ => Err(Failure::Unknown),
         }
     }
 }
 
-async fn gather<Q: Send + 'static, A: Send + 'static, R>(
-    mut jobs: mpsc::UnboundedReceiver<Job<Q, A>>,
-    max_batch: usize,
-    runners: Arc<Semaphore>,
-    run: R,
-) where
-    R: Fn(Vec<Q>) -> Answers<A> + Clone + Send + 'static,
-{
-    while let Some(first) = jobs.recv().await {
-        // The queue fills while all runners are busy; that is what makes the batch.
-        let Ok(runner) = runners.clone().acquire_owned().await else {
-            return;
-        };
-        let (mut queries, mut replies) = (Vec::new(), Vec::new());
-        let mut next = Some(first);
-        while let Some(job) = next {
-            // No work for a caller that is gone or no longer waits.
-            if !job.reply.is_closed() && job.deadline > Instant::now() {
-                job.started.set(true);
-                queries.push(job.query);
-                replies.push(job.reply);
-            }
-            next = if queries.len() < max_batch {
-                jobs.try_recv().ok()
-            } else {
-                None
-            };
+/// Jobs that go to the database together; counted as running until it is dropped.
+struct Batch<Q, A> {
+    queue: Arc<Queue<Q, A>>,
+    jobs: Vec<Job<Q, A>>,
+}
+
+impl<Q, A> Batch<Q, A> {
+    fn run(mut self) {
+        let (mut queries, mut callers) = (Vec::new(), Vec::new());
+        for job in self.jobs.drain(..) {
+            queries.push(job.query);
+            callers.push((job.home, job.reply));
         }
-        if !queries.is_empty() {
-            spawn_local(run_batch(run.clone(), queries, replies, runner));
+        // Dropping the replies answers `Unknown`.
+        let Ok(answers) = catch_unwind(AssertUnwindSafe(|| (self.queue.run)(queries))) else {
+            return tracing::error!("a batch panicked");
+        };
+        let mut by_thread: Vec<(Home<A>, Vec<_>)> = Vec::new();
+        for ((home, reply), answer) in callers.into_iter().zip(answers) {
+            match by_thread.iter_mut().find(|(at, _)| at.same_channel(&home)) {
+                Some((_, answers)) => answers.push((reply, answer)),
+                None => by_thread.push((home, vec![(reply, answer)])),
+            }
+        }
+        for (home, answers) in by_thread {
+            // A thread that is gone has no callers left.
+            let _ = home.send(answers);
         }
     }
 }
 
-async fn run_batch<Q: Send + 'static, A: Send + 'static>(
-    run: impl FnOnce(Vec<Q>) -> Answers<A> + Send + 'static,
-    queries: Vec<Q>,
-    replies: Vec<oneshot::Sender<Result<A, Failure>>>,
-    runner: OwnedSemaphorePermit,
-) {
-    let batch = spawn_blocking(move || {
-        let answers = run(queries);
-        drop(runner);
-        answers
-    });
-    match batch.await {
-        Ok(answers) => {
-            for (reply, answer) in replies.into_iter().zip(answers) {
-                // A caller that is gone does not need its answer.
-                let _ = reply.send(answer);
-            }
-        }
-        // Dropping the replies answers `Unknown`.
-        Err(error) => tracing::error!(%error, "a batch panicked"),
+impl<Q, A> Drop for Batch<Q, A> {
+    fn drop(&mut self) {
+        self.queue.lock().running -= 1;
     }
 }

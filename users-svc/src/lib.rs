@@ -47,10 +47,13 @@ pub fn run(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let database = config.database()?;
-    let pool_size = config.database_pool_size;
-    let store = store::Store::new(database.clone(), pool_size, config.database_timeout_ms);
+    let store = Arc::new(store::Store::new(
+        database.clone(),
+        config.database_pool_size,
+        config.database_timeout_ms,
+    ));
     let ready = Arc::new(AtomicBool::new(false));
-    let shared = service_connection::Shared::new(Arc::new(store), ready.clone(), pool_size);
+    let shared = service_connection::Shared::new(config, &store, ready.clone());
 
     tracing::info!(addr = %listener.local_addr()?, "users-svc listening");
     thread::scope(|scope| {

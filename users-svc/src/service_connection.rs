@@ -13,45 +13,52 @@ use std::{
 
 use futures::FutureExt as _;
 use process::workers::{self, Worker};
-use tokio::{
-    net::TcpStream,
-    sync::{Notify, Semaphore},
-    task::yield_now,
-};
+use tokio::{net::TcpStream, sync::Notify, task::yield_now};
 use tokio_util::sync::CancellationToken;
 use users_rpc::{transport, users_capnp::users};
 use uuid::Uuid;
 
 use crate::{
     Config,
-    batch::{Batcher, Failure},
+    batch::{Batcher, Failure, Queue},
     rules::NewUser,
     store::{Inserted, Store, User},
 };
 
 /// What the workers of a process share.
 pub struct Shared {
-    /// The users.
-    pub store: Arc<Store>,
+    inserts: Arc<Queue<NewUser, Inserted>>,
+    gets: Arc<Queue<Uuid, Option<User>>>,
+    pages: Arc<Queue<(Uuid, u32), Vec<User>>>,
+    probes: Arc<Queue<(), bool>>,
     /// Whether the schema has been checked; before that, no call is let through.
-    pub ready: Arc<AtomicBool>,
-    writers: Arc<Semaphore>,
-    readers: Arc<Semaphore>,
+    ready: Arc<AtomicBool>,
 }
 
 impl Shared {
-    /// Splits the pool's connections between those who write and those who read.
+    /// Queues in front of `store`, of which each uses at most half of the pool's connections.
     #[must_use]
-    pub fn new(store: Arc<Store>, ready: Arc<AtomicBool>, pool_size: usize) -> Self {
-        let writers = pool_size.div_ceil(2);
-        // With a single connection they take turns in the pool.
-        let readers = (pool_size - writers).max(1);
-        let places = |n| Arc::new(Semaphore::new(n));
+    pub fn new(config: &Config, store: &Arc<Store>, ready: Arc<AtomicBool>) -> Self {
+        let max_batch = config.max_batch;
+        let half = config.database_pool_size.div_ceil(2);
+        let (inserter, getter, pager, prober) =
+            (store.clone(), store.clone(), store.clone(), store.clone());
         Self {
-            store,
+            inserts: Queue::new(max_batch, half, move |users: Vec<NewUser>| {
+                inserter.insert(&users)
+            }),
+            gets: Queue::new(max_batch, half, move |ids: Vec<Uuid>| getter.get(&ids)),
+            pages: Queue::new(1, half, move |pages: Vec<(Uuid, u32)>| {
+                pages
+                    .into_iter()
+                    .map(|(after, size)| pager.page(after, size.into()))
+                    .collect()
+            }),
+            // However many ask at once, the database is asked once.
+            probes: Queue::new(usize::MAX, 1, move |asked: Vec<()>| {
+                vec![Ok(prober.writable()); asked.len()]
+            }),
             ready,
-            writers: places(writers),
-            readers: places(readers),
         }
     }
 }
@@ -83,34 +90,12 @@ impl UsersWorker {
     /// Makes the worker of this thread, inside its runtime.
     #[must_use]
     pub fn new(config: &Config, shared: &Shared, draining: CancellationToken) -> Self {
-        let Shared {
-            store,
-            ready,
-            writers,
-            readers,
-        } = shared;
-        let (inserter, getter, pager, prober) =
-            (store.clone(), store.clone(), store.clone(), store.clone());
         Self(Rc::new(Service {
-            inserts: Batcher::new(
-                config.max_batch,
-                writers.clone(),
-                move |users: Vec<NewUser>| inserter.insert(&users),
-            ),
-            gets: Batcher::new(config.max_batch, readers.clone(), move |ids: Vec<Uuid>| {
-                getter.get(&ids)
-            }),
-            pages: Batcher::new(1, readers.clone(), move |pages: Vec<(Uuid, u32)>| {
-                pages
-                    .into_iter()
-                    .map(|(after, size)| pager.page(after, size.into()))
-                    .collect()
-            }),
-            // However many ask at once, the database is asked once.
-            probes: Batcher::new(usize::MAX, readers.clone(), move |asked: Vec<()>| {
-                vec![Ok(prober.writable()); asked.len()]
-            }),
-            ready: ready.clone(),
+            inserts: Batcher::new(shared.inserts.clone()),
+            gets: Batcher::new(shared.gets.clone()),
+            pages: Batcher::new(shared.pages.clone()),
+            probes: Batcher::new(shared.probes.clone()),
+            ready: shared.ready.clone(),
             draining,
             // The cap is the process's; each thread watches over its share.
             max_in_flight: config
