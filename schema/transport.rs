@@ -165,8 +165,11 @@ impl AsyncWrite for CoalescingWriter {
         if self.0.state.get() == State::Broken {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        self.0.unsent.borrow_mut().extend_from_slice(bytes);
-        self.0.changed.notify_one();
+        let mut unsent = self.0.unsent.borrow_mut();
+        if unsent.is_empty() {
+            self.0.changed.notify_one();
+        }
+        unsent.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 
