@@ -12,9 +12,11 @@ COPY process/Cargo.toml process/
 COPY gateway/Cargo.toml gateway/
 COPY users-svc/Cargo.toml users-svc/
 COPY stack/Cargo.toml stack/
-RUN mkdir process/src gateway/src users-svc/src stack/src \
+COPY bench/Cargo.toml bench/
+RUN mkdir -p process/src gateway/src users-svc/src stack/src bench/src bench/benches \
  && touch schema/lib.rs process/src/lib.rs gateway/src/lib.rs users-svc/src/lib.rs stack/src/lib.rs \
- && for service in gateway users-svc stack; do echo 'fn main() {}' > $service/src/main.rs; done \
+ && touch bench/benches/transport.rs bench/benches/batcher.rs \
+ && for service in gateway users-svc stack bench; do echo 'fn main() {}' > $service/src/main.rs; done \
  && cargo build --release --locked --package gateway --package users-svc
 
 COPY schema schema

@@ -117,7 +117,7 @@ impl Server {
     pub fn standby(&self) -> anyhow::Result<Self> {
         let dir = temporary_dir()?;
         let data = dir.path().join("postgres");
-        let copied = command(&self.binaries.initdb.with_file_name("pg_basebackup"))?
+        let copied = command(&self.program("pg_basebackup"))?
             .args([
                 "-h",
                 "127.0.0.1",
@@ -147,6 +147,12 @@ impl Server {
     #[must_use]
     pub fn version(&self) -> &str {
         &self.binaries.version
+    }
+
+    /// One of the programs that came with it, such as `pgbench`.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.binaries.initdb.with_file_name(name)
     }
 
     /// The port of 127.0.0.1 that it listens on.

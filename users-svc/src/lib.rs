@@ -1,6 +1,6 @@
 //! The users service: the `Users` capability over Cap'n Proto RPC, kept in PostgreSQL.
 
-mod batch;
+pub mod batch;
 mod config;
 mod migrate;
 mod rules;

@@ -1,0 +1,57 @@
+//! Queries through the batcher, with batches that do nothing.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot run has nothing to say"
+)]
+
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use futures::future::join_all;
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    time::Instant,
+};
+use users_svc::batch::{Batcher, Queue};
+
+/// Enough for one iteration to dwarf the start of the process when instructions are counted.
+const QUERIES: u64 = 10_000;
+
+fn batcher(criterion: &mut Criterion) {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+        .unwrap();
+    let batcher = runtime.block_on(async {
+        Batcher::new(Queue::new(128, 2, |queries: Vec<u64>| {
+            queries.into_iter().map(Ok).collect()
+        }))
+    });
+    let mut group = criterion.benchmark_group("batcher");
+    group
+        .sample_size(10)
+        .throughput(Throughput::Elements(QUERIES));
+    for in_flight in [1, 64] {
+        group.bench_function(
+            format!("{QUERIES} queries, {in_flight} in flight"),
+            |bencher| {
+                bencher.iter(|| {
+                    runtime.block_on(async {
+                        let deadline = Instant::now() + Duration::from_secs(60);
+                        join_all((0..in_flight).map(async |_| {
+                            for n in 0..QUERIES / in_flight {
+                                assert_eq!(batcher.submit(n, deadline).await, Ok(n));
+                            }
+                        }))
+                        .await;
+                    });
+                });
+            },
+        );
+    }
+    group.finish();
+}
+
+criterion_group!(benches, batcher);
+criterion_main!(benches);
