@@ -79,7 +79,11 @@ impl Load {
             p99_ms: done.p99_ms,
             gateway_us: us(after.gateway - before.gateway),
             users_us: us(after.users - before.users),
-            postgres_us: us(after.postgres - before.postgres),
+            postgres_us: match self {
+                // Its connections end before we look, and their time with them.
+                Self::Insert => f64::NAN,
+                _ => us(after.postgres - before.postgres),
+            },
             memory: system.memory_peak()?,
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             errors: done.errors as u64,

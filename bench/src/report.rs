@@ -255,22 +255,25 @@ impl Row {
     /// A line of the table.
     fn line(&self) -> String {
         let m = &self.median;
-        let p99 = if m.p99_ms.is_nan() {
-            String::new()
-        } else {
-            format!("{:.2}", m.p99_ms)
+        let known = |value: f64, decimals| {
+            if value.is_nan() {
+                String::new()
+            } else {
+                format!("{value:.decimals$}")
+            }
         };
         format!(
-            "| {} | {} | {:.0} | {:.0}..{:.0} | {:.2} | {p99} | {:.1} | {:.1} | {:.1} | {:.1} | {} |",
+            "| {} | {} | {:.0} | {:.0}..{:.0} | {:.2} | {} | {:.1} | {:.1} | {} | {:.1} | {} |",
             self.load,
             self.connections,
             m.per_second,
             self.range.start,
             self.range.end,
             m.p50_ms,
+            known(m.p99_ms, 2),
             m.gateway_us,
             m.users_us,
-            m.postgres_us,
+            known(m.postgres_us, 1),
             m.memory,
             m.errors
         )

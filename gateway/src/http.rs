@@ -83,10 +83,10 @@ where
             tracing::debug!(%error, "the client is gone already");
             return;
         }
-        let connection = self
-            .connections
-            .serve_connection(TokioIo::new(stream), self.service.clone());
-        let mut connection = pin!(connection);
+        let mut connection = pin!(
+            self.connections
+                .serve_connection(TokioIo::new(stream), self.service.clone())
+        );
         let ended = tokio::select! {
             ended = &mut connection => ended,
             () = async { draining.cancelled().await; sleep(DRAIN_GRACE).await } => {
@@ -126,11 +126,12 @@ where
     }
 }
 
-/// What the handlers of one thread share.
-#[derive(Clone)]
-struct Shared {
-    // warp wants to be able to send everything to another thread; nothing here ever is.
-    users: SendWrapper<UsersClient>,
+/// What the handlers of one thread share. warp wants to be able to send it to another thread; it
+/// never is.
+type Shared = SendWrapper<Rc<Handlers>>;
+
+struct Handlers {
+    users: UsersClient,
     draining: CancellationToken,
 }
 
@@ -139,12 +140,9 @@ fn routes(
     draining: CancellationToken,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone {
     const READ: &str = "GET, HEAD, OPTIONS";
-    let shared = Shared {
-        users: SendWrapper::new(users),
-        draining,
-    };
-    let shared = warp::any().map(move || shared.clone());
-    let request = shared
+    let shared: Shared = SendWrapper::new(Rc::new(Handlers { users, draining }));
+    let request = warp::any()
+        .map(move || shared.clone())
         .and(warp::method())
         .and(warp::header::headers_cloned());
 
@@ -152,23 +150,27 @@ fn routes(
         .and(request.clone())
         .and(warp::body::stream())
         .then(|shared: Shared, method, headers, body| {
-            shared.respond(headers, async |shared, headers| match method {
-                Method::POST => handlers::create_user(&shared.users, headers, body).await,
-                other => options(&other, "POST, OPTIONS"),
-            })
+            shared
+                .take()
+                .respond(headers, async |shared, headers| match method {
+                    Method::POST => handlers::create_user(&shared.users, headers, body).await,
+                    other => options(&other, "POST, OPTIONS"),
+                })
         });
     let member = warp::path!("users" / String).and(request.clone()).then(
         |id: String, shared: Shared, method, headers| {
-            shared.respond(headers, async move |shared, _| match method {
-                Method::GET | Method::HEAD => handlers::get_user(&shared.users, &id).await,
-                other => options(&other, READ),
-            })
+            shared
+                .take()
+                .respond(headers, async move |shared, _| match method {
+                    Method::GET | Method::HEAD => handlers::get_user(&shared.users, &id).await,
+                    other => options(&other, READ),
+                })
         },
     );
     let live = warp::path!("livez")
         .and(request.clone())
         .then(|shared: Shared, method, headers| {
-            shared.respond(headers, async |_, _| match method {
+            shared.take().respond(headers, async |_, _| match method {
                 Method::GET | Method::HEAD => Ok(handlers::alive()),
                 other => options(&other, READ),
             })
@@ -177,15 +179,19 @@ fn routes(
         warp::path!("readyz")
             .and(request.clone())
             .then(|shared: Shared, method, headers| {
-                shared.respond(headers, async |shared, _| match method {
-                    Method::GET | Method::HEAD => {
-                        handlers::ready(&shared.users, shared.draining.is_cancelled()).await
-                    }
-                    other => options(&other, READ),
-                })
+                shared
+                    .take()
+                    .respond(headers, async |shared, _| match method {
+                        Method::GET | Method::HEAD => {
+                            handlers::ready(&shared.users, shared.draining.is_cancelled()).await
+                        }
+                        other => options(&other, READ),
+                    })
             });
     let nothing = request.then(|shared: Shared, _, headers| {
-        shared.respond(headers, async |_, _| Err(Problem::not_found()))
+        shared
+            .take()
+            .respond(headers, async |_, _| Err(Problem::not_found()))
     });
     collection
         .or(member)
@@ -198,10 +204,10 @@ fn routes(
         .unify()
 }
 
-impl Shared {
+impl Handlers {
     /// Runs a handler, and gives its response what every response carries.
     fn respond(
-        self,
+        self: Rc<Self>,
         headers: HeaderMap,
         handle: impl AsyncFnOnce(&Self, &HeaderMap) -> Result<Response, Problem>,
     ) -> SendWrapper<impl Future<Output = Response>> {

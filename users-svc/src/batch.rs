@@ -235,3 +235,146 @@ impl<Q, A> Drop for Batch<Q, A> {
         self.queue.lock().running -= 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc as blocking;
+
+    use futures::future::join_all;
+    use tokio::runtime::{Builder, LocalOptions};
+
+    use super::*;
+
+    /// A queue whose batches tell their queries and then wait to be let go, and both ends of that.
+    fn held(max_running: usize) -> (Arc<Queue<u32, u32>>, blocking::Receiver<Vec<u32>>, Gate) {
+        let (tell, told) = blocking::channel();
+        let (gate, wait) = blocking::channel();
+        let wait = Mutex::new(wait);
+        let queue = Queue::new(4, max_running, move |queries: Vec<u32>| {
+            tell.send(queries.clone()).unwrap();
+            let go: bool = wait.lock().unwrap().recv().unwrap();
+            assert!(go, "a test lets this batch panic");
+            queries.into_iter().map(Ok).collect()
+        });
+        (queue, told, gate)
+    }
+
+    type Gate = blocking::Sender<bool>;
+
+    fn block_on(test: impl Future<Output = ()>) {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default());
+        runtime.unwrap().block_on(test);
+    }
+
+    fn in_a_minute() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    /// Submits each of `queries`, and lets the queue start what is due.
+    async fn submit(
+        batcher: &Rc<Batcher<u32, u32>>,
+        queries: std::ops::Range<u32>,
+        deadline: Instant,
+    ) -> Vec<tokio::task::JoinHandle<Result<u32, Failure>>> {
+        let submit = |query| {
+            let batcher = batcher.clone();
+            spawn_local(async move { batcher.submit(query, deadline).await })
+        };
+        let submitted = queries.map(submit).collect();
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        submitted
+    }
+
+    async fn answers(
+        submitted: Vec<tokio::task::JoinHandle<Result<u32, Failure>>>,
+    ) -> Answers<u32> {
+        let answers = join_all(submitted).await;
+        answers.into_iter().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn what_waits_during_a_batch_is_the_next_one() {
+        block_on(async {
+            let (queue, told, gate) = held(1);
+            let batcher = Rc::new(Batcher::new(queue));
+            let first = submit(&batcher, 0..1, in_a_minute()).await;
+            assert_eq!(told.recv().unwrap(), [0]);
+            let second = submit(&batcher, 1..4, in_a_minute()).await;
+            assert!(told.try_recv().is_err());
+            gate.send(true).unwrap();
+            assert_eq!(told.recv().unwrap(), [1, 2, 3]);
+            gate.send(true).unwrap();
+            assert_eq!(answers(first).await, [Ok(0)]);
+            assert_eq!(answers(second).await, [Ok(1), Ok(2), Ok(3)]);
+        });
+    }
+
+    #[test]
+    fn a_full_batch_or_a_long_wait_starts_a_second_one_and_no_third() {
+        block_on(async {
+            let (queue, told, gate) = held(2);
+            let batcher = Rc::new(Batcher::new(queue));
+            let mut all = submit(&batcher, 0..1, in_a_minute()).await;
+            assert_eq!(told.recv().unwrap(), [0]);
+            all.extend(submit(&batcher, 1..6, in_a_minute()).await);
+            assert_eq!(told.recv().unwrap(), [1, 2, 3, 4]);
+            std::thread::sleep(2 * PATIENCE);
+            all.extend(submit(&batcher, 6..9, in_a_minute()).await);
+            assert!(told.try_recv().is_err(), "two run already");
+            for _ in 0..3 {
+                gate.send(true).unwrap();
+            }
+            assert_eq!(told.recv().unwrap(), [5, 6, 7, 8]);
+            assert_eq!(answers(all).await.len(), 9);
+
+            let slow = submit(&batcher, 0..1, in_a_minute()).await;
+            assert_eq!(told.recv().unwrap(), [0]);
+            let mut late = submit(&batcher, 1..2, in_a_minute()).await;
+            std::thread::sleep(2 * PATIENCE);
+            late.extend(submit(&batcher, 2..3, in_a_minute()).await);
+            assert_eq!(told.recv().unwrap(), [1, 2], "beside the slow one");
+            gate.send(true).unwrap();
+            gate.send(true).unwrap();
+            assert_eq!(answers(slow).await, [Ok(0)]);
+            assert_eq!(answers(late).await, [Ok(1), Ok(2)]);
+        });
+    }
+
+    #[test]
+    fn a_deadline_in_the_queue_means_never_run_and_in_a_batch_unknown() {
+        block_on(async {
+            let (queue, told, gate) = held(1);
+            let batcher = Rc::new(Batcher::new(queue));
+            let soon = Instant::now() + Duration::from_millis(50);
+            let running = submit(&batcher, 0..1, soon).await;
+            assert_eq!(told.recv().unwrap(), [0]);
+            let queued = submit(&batcher, 1..2, soon).await;
+            assert_eq!(answers(running).await, [Err(Failure::Unknown)]);
+            assert_eq!(answers(queued).await, [Err(Failure::Overloaded)]);
+            let next = submit(&batcher, 2..3, in_a_minute()).await;
+            gate.send(true).unwrap();
+            assert_eq!(told.recv().unwrap(), [2], "1 was given up");
+            gate.send(true).unwrap();
+            assert_eq!(answers(next).await, [Ok(2)]);
+        });
+    }
+
+    #[test]
+    fn a_batch_that_panics_is_unknown_and_the_next_one_runs() {
+        block_on(async {
+            let (queue, told, gate) = held(1);
+            let batcher = Rc::new(Batcher::new(queue));
+            let first = submit(&batcher, 0..2, in_a_minute()).await;
+            told.recv().unwrap();
+            let second = submit(&batcher, 2..3, in_a_minute()).await;
+            gate.send(false).unwrap();
+            gate.send(true).unwrap();
+            assert_eq!(answers(first).await, [Err(Failure::Unknown); 2]);
+            assert_eq!(answers(second).await, [Ok(2)]);
+        });
+    }
+}
