@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::future::join_all;
+use process::trace::TraceContext;
 use tokio::{
     runtime::{Builder, LocalOptions},
     time::Instant,
@@ -24,7 +25,7 @@ fn batcher(criterion: &mut Criterion) {
         .build_local(LocalOptions::default())
         .unwrap();
     let batcher = runtime.block_on(async {
-        Batcher::new(Queue::new(128, 2, |queries: Vec<u64>| {
+        Batcher::new(Queue::new("bench", 128, 2, |queries: Vec<u64>| {
             queries.into_iter().map(Ok).collect()
         }))
     });
@@ -39,9 +40,10 @@ fn batcher(criterion: &mut Criterion) {
                 bencher.iter(|| {
                     runtime.block_on(async {
                         let deadline = Instant::now() + Duration::from_secs(60);
+                        let trace = TraceContext::fresh();
                         join_all((0..in_flight).map(async |_| {
                             for n in 0..QUERIES / in_flight {
-                                assert_eq!(batcher.submit(n, deadline).await, Ok(n));
+                                assert_eq!(batcher.submit(n, deadline, trace).await, Ok(n));
                             }
                         }))
                         .await;

@@ -82,7 +82,7 @@ impl Load {
             postgres_us: match self {
                 // Its connections end before we look, and their time with them.
                 Self::Insert => f64::NAN,
-                _ => us(after.postgres - before.postgres),
+                _ => us(after.postgres_since(&before)),
             },
             memory: system.memory_peak()?,
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]

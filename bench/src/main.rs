@@ -71,14 +71,13 @@ fn main() -> anyhow::Result<()> {
     if args.idle > 0 {
         report.idle = Some(system.memory_with_idle_connections(args.idle)?);
     }
+    report.write(&args.out)?;
     if let Some(rows) = args.rows {
         let full = System::start(&server, "bench_full", args.workers)?;
         fill(&server, "bench_full", rows)?;
         let (mut on_empty, mut on_full) = (Vec::new(), Vec::new());
         for round in 0..=args.rounds {
-            server
-                .connect("bench")?
-                .batch_execute("TRUNCATE users; CHECKPOINT")?;
+            server.connect("bench")?.batch_execute("TRUNCATE users")?;
             for (system, readings) in [(&system, &mut on_empty), (&full, &mut on_full)] {
                 let reading = Load::Create.run(system, &server, 64, args.seconds)?;
                 if round > 0 {
@@ -107,7 +106,8 @@ fn fill(server: &Server, database: &str, rows: u64) -> anyhow::Result<()> {
             ))
             .context("cannot fill the table")?;
     }
-    client.batch_execute("VACUUM ANALYZE users; CHECKPOINT")?;
+    client.batch_execute("VACUUM ANALYZE users")?;
+    client.batch_execute("CHECKPOINT")?;
     thread::sleep(Duration::from_secs(2));
     let count: i64 = client
         .query_one("SELECT count(*) FROM users", &[])?

@@ -1,6 +1,7 @@
 //! The system under load: the release binaries of both services, and what the kernel knows of them.
 
 use std::{
+    collections::HashMap,
     env, fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
@@ -32,11 +33,20 @@ pub struct System {
 }
 
 /// CPU time used so far, in seconds.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug)]
 pub struct Cpu {
     pub gateway: f64,
     pub users: f64,
-    pub postgres: f64,
+    /// Of each process of PostgreSQL.
+    postgres: HashMap<PathBuf, f64>,
+}
+
+impl Cpu {
+    /// What the processes of PostgreSQL that are there now have used since `before`.
+    pub fn postgres_since(&self, before: &Self) -> f64 {
+        let used = |(process, now): (_, &f64)| now - before.postgres.get(process).unwrap_or(&0.0);
+        self.postgres.iter().map(used).sum()
+    }
 }
 
 impl System {
@@ -51,9 +61,19 @@ impl System {
             .stderr(Stdio::null())
             .status()?;
         ensure!(migrated.success(), "users-svc migrate failed");
-        let common = [("WORKERS", workers.as_str()), ("RUST_LOG", "warn")];
-        let users = [("RPC_ADDR", rpc.as_str()), ("DATABASE_URL", &server_url)];
-        let gateway = [("HTTP_ADDR", http.as_str()), ("USERS_ADDR", &rpc)];
+        // As they are deployed: a log line per request, into a file, and metrics.
+        let (users_admin, gateway_admin) = (free_addr()?, free_addr()?);
+        let common = [("WORKERS", workers.as_str())];
+        let users = [
+            ("RPC_ADDR", rpc.as_str()),
+            ("DATABASE_URL", &server_url),
+            ("ADMIN_ADDR", &users_admin),
+        ];
+        let gateway = [
+            ("HTTP_ADDR", http.as_str()),
+            ("USERS_ADDR", &rpc),
+            ("ADMIN_ADDR", &gateway_admin),
+        ];
         let (users, users_ready) = Program::start("users-svc", &[&common[..], &users].concat())?;
         let (gateway, gateway_ready) =
             Program::start("gateway", &[&common[..], &gateway].concat())?;
@@ -90,12 +110,12 @@ impl System {
 
     /// What both services, and every PostgreSQL of this machine, have used.
     pub fn cpu(&self) -> anyhow::Result<Cpu> {
-        let mut postgres = 0.0;
+        let mut postgres = HashMap::new();
         for entry in fs::read_dir("/proc")? {
             let path = entry?.path();
             // Processes come and go while we look.
             if fs::read_to_string(path.join("comm")).is_ok_and(|name| name == "postgres\n") {
-                postgres += cpu_seconds(&path).unwrap_or_default();
+                postgres.insert(path.clone(), cpu_seconds(&path).unwrap_or_default());
             }
         }
         Ok(Cpu {
@@ -154,7 +174,10 @@ impl Program {
     /// Starts it, and tells how long it took until its healthcheck succeeded.
     fn start(name: &str, settings: &[(&str, &str)]) -> anyhow::Result<(Self, Duration)> {
         let begin = Instant::now();
-        let started = Self::command(name)?.envs(settings.iter().copied()).spawn();
+        let started = Self::command(name)?
+            .envs(settings.iter().copied())
+            .stderr(tempfile::tempfile()?)
+            .spawn();
         let started = Self(started.with_context(|| format!("cannot start {name}"))?);
         loop {
             let check = Self::command(name)?

@@ -7,9 +7,9 @@ use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{
     body,
-    http::{Response, json},
+    http::{Call, Response, json},
     problem::{Fault, Problem},
-    users_client::{CallError, Created, NewUser, User, UsersClient},
+    users_client::{CallError, Created, NewUser, User},
 };
 
 /// Turns an `Idempotency-Key` into the id of the user it creates (UUIDv5, RFC 9562 section 5.5).
@@ -20,14 +20,14 @@ const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-re
 
 /// `POST /users`: 201 with the created user and its `Location`.
 pub async fn create_user(
-    users: &UsersClient,
-    headers: &HeaderMap,
+    call: Call<'_>,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Result<Response, Problem> {
-    body::check_media_type(headers)?;
-    let id = user_id(headers)?;
-    let body::UserBody { email, name } = body::decode(&body::read(headers, body).await?)?;
-    match users.create_user(&NewUser { id, email, name }).await? {
+    body::check_media_type(call.headers)?;
+    let id = user_id(call.headers)?;
+    let body::UserBody { email, name } = body::decode(&body::read(call.headers, body).await?)?;
+    let new = NewUser { id, email, name };
+    match call.users.create_user(&new, call.trace).await? {
         Created::Stored { user, replayed } => Ok(created(&user, replayed)),
         Created::Invalid(errors) => Err(Problem::invalid(
             errors
@@ -41,19 +41,22 @@ pub async fn create_user(
 }
 
 /// `GET /users/{id}`: 200 with the user.
-pub async fn get_user(users: &UsersClient, id: &str) -> Result<Response, Problem> {
-    match users.get_user(id).await? {
+pub async fn get_user(call: Call<'_>, id: &str) -> Result<Response, Problem> {
+    match call.users.get_user(id, call.trace).await? {
         Some(user) => Ok(json(StatusCode::OK, &user)),
         None => Err(Problem::not_found()),
     }
 }
 
 /// `GET /readyz`: 200 when the next request can be expected to succeed.
-pub async fn ready(users: &UsersClient, draining: bool) -> Result<Response, Problem> {
-    if !draining && users.serving().await {
-        return Ok(alive());
+pub async fn ready(call: Call<'_>) -> Result<Response, Problem> {
+    if call.draining {
+        return Err(Problem::unavailable().because("this gateway is stopping"));
     }
-    Err(Problem::unavailable())
+    if !call.users.serving(call.trace).await? {
+        return Err(Problem::unavailable().because("the users service is not serving"));
+    }
+    Ok(alive())
 }
 
 /// `GET /livez`: 200 as long as the process answers at all.
@@ -91,8 +94,8 @@ fn user_id(headers: &HeaderMap) -> Result<Uuid, Problem> {
 impl From<CallError> for Problem {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Unavailable => Self::unavailable(),
-            CallError::Unknown => Self::unknown_outcome(),
+            CallError::Unavailable(cause) => Self::unavailable().because(cause),
+            CallError::Unknown(cause) => Self::unknown_outcome().because(cause),
         }
     }
 }

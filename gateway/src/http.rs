@@ -14,23 +14,28 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use process::workers::{self, Worker};
+use process::{
+    trace::TraceContext,
+    workers::{self, Worker},
+};
 use send_wrapper::SendWrapper;
 use serde::Serialize;
 use tokio::{net::TcpStream, time::sleep};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 use warp::{
     Filter,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header},
 };
 
-use crate::{Config, handlers, problem::Problem, users_client::UsersClient};
+use crate::{
+    Config, handlers,
+    observe::{NO_ROUTE, Observer},
+    problem::Problem,
+    users_client::UsersClient,
+};
 
 pub use warp::reply::Response;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const MAX_REQUEST_ID: usize = 128;
 /// How long a request's head may take to arrive, and how long a connection may idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest head of a request: request line and headers.
@@ -61,7 +66,13 @@ pub fn worker(
         config.request_timeout_ms,
         max_in_flight,
     );
-    let routes = warp::service(routes(users, shutdown.clone()));
+    let observer = Observer::new();
+    let handlers = Handlers {
+        users,
+        draining: shutdown.clone(),
+        observer: observer.clone(),
+    };
+    let routes = warp::service(routes(handlers));
     let mut connections = http1::Builder::new();
     connections
         .timer(TokioTimer::new())
@@ -69,7 +80,10 @@ pub fn worker(
         .max_header_size(MAX_HEADER_BYTES)
         .max_buf_size(2 * MAX_HEADER_BYTES);
     HttpWorker {
-        service: Strict(TowerToHyperService::new(routes)),
+        service: Strict {
+            service: TowerToHyperService::new(routes),
+            observer,
+        },
         connections,
     }
 }
@@ -102,7 +116,10 @@ where
 
 /// Refuses requests whose addressee is not clear, before any route sees them.
 #[derive(Clone)]
-struct Strict<S>(S);
+struct Strict<S> {
+    service: S,
+    observer: Rc<Observer>,
+}
 
 impl<S> Service<Request<Incoming>> for Strict<S>
 where
@@ -118,11 +135,10 @@ where
         // RFC 9112, section 3.2: one Host header, which HTTP/1.0 did not have.
         let one_host = hosts == 1 || (hosts == 0 && request.version() < Version::HTTP_11);
         if one_host {
-            return Either::Right(self.0.call(request));
+            return Either::Right(self.service.call(request));
         }
-        Either::Left(ready(Ok(
-            Problem::ambiguous_host().into_response(&request_id(headers))
-        )))
+        let observed = self.observer.request(NO_ROUTE, request.method(), headers);
+        Either::Left(ready(Ok(observed.answer(Err(Problem::ambiguous_host())))))
     }
 }
 
@@ -133,14 +149,12 @@ type Shared = SendWrapper<Rc<Handlers>>;
 struct Handlers {
     users: UsersClient,
     draining: CancellationToken,
+    observer: Rc<Observer>,
 }
 
-fn routes(
-    users: UsersClient,
-    draining: CancellationToken,
-) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone {
+fn routes(handlers: Handlers) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone {
     const READ: &str = "GET, HEAD, OPTIONS";
-    let shared: Shared = SendWrapper::new(Rc::new(Handlers { users, draining }));
+    let shared: Shared = SendWrapper::new(Rc::new(handlers));
     let request = warp::any()
         .map(move || shared.clone())
         .and(warp::method())
@@ -152,28 +166,33 @@ fn routes(
         .then(|shared: Shared, method, headers, body| {
             shared
                 .take()
-                .respond(headers, async |shared, headers| match method {
-                    Method::POST => handlers::create_user(&shared.users, headers, body).await,
-                    other => options(&other, "POST, OPTIONS"),
+                .respond("/users", method, headers, async |call| match *call.method {
+                    Method::POST => handlers::create_user(call, body).await,
+                    _ => call.options("POST, OPTIONS"),
                 })
         });
     let member = warp::path!("users" / String).and(request.clone()).then(
         |id: String, shared: Shared, method, headers| {
+            let route = "/users/{id}";
             shared
                 .take()
-                .respond(headers, async move |shared, _| match method {
-                    Method::GET | Method::HEAD => handlers::get_user(&shared.users, &id).await,
-                    other => options(&other, READ),
+                .respond(route, method, headers, async move |call| {
+                    match *call.method {
+                        Method::GET | Method::HEAD => handlers::get_user(call, &id).await,
+                        _ => call.options(READ),
+                    }
                 })
         },
     );
     let live = warp::path!("livez")
         .and(request.clone())
         .then(|shared: Shared, method, headers| {
-            shared.take().respond(headers, async |_, _| match method {
-                Method::GET | Method::HEAD => Ok(handlers::alive()),
-                other => options(&other, READ),
-            })
+            shared
+                .take()
+                .respond("/livez", method, headers, async |call| match *call.method {
+                    Method::GET | Method::HEAD => Ok(handlers::alive()),
+                    _ => call.options(READ),
+                })
         });
     let ready =
         warp::path!("readyz")
@@ -181,17 +200,17 @@ fn routes(
             .then(|shared: Shared, method, headers| {
                 shared
                     .take()
-                    .respond(headers, async |shared, _| match method {
-                        Method::GET | Method::HEAD => {
-                            handlers::ready(&shared.users, shared.draining.is_cancelled()).await
+                    .respond("/readyz", method, headers, async |call| {
+                        match *call.method {
+                            Method::GET | Method::HEAD => handlers::ready(call).await,
+                            _ => call.options(READ),
                         }
-                        other => options(&other, READ),
                     })
             });
-    let nothing = request.then(|shared: Shared, _, headers| {
-        shared
-            .take()
-            .respond(headers, async |_, _| Err(Problem::not_found()))
+    let nothing = request.then(|shared: Shared, method, headers| {
+        shared.take().respond(NO_ROUTE, method, headers, async |_| {
+            Err(Problem::not_found())
+        })
     });
     collection
         .or(member)
@@ -204,62 +223,63 @@ fn routes(
         .unify()
 }
 
+/// A request, as handlers get it.
+pub struct Call<'a> {
+    pub users: &'a UsersClient,
+    pub method: &'a Method,
+    pub headers: &'a HeaderMap,
+    pub trace: TraceContext,
+    /// Whether this process is about to end.
+    pub draining: bool,
+}
+
 impl Handlers {
     /// Runs a handler, and gives its response what every response carries.
     fn respond(
         self: Rc<Self>,
+        route: &'static str,
+        method: Method,
         headers: HeaderMap,
-        handle: impl AsyncFnOnce(&Self, &HeaderMap) -> Result<Response, Problem>,
+        handle: impl AsyncFnOnce(Call) -> Result<Response, Problem>,
     ) -> SendWrapper<impl Future<Output = Response>> {
         SendWrapper::new(async move {
-            let request_id = request_id(&headers);
+            let observed = self.observer.request(route, &method, &headers);
+            let call = Call {
+                users: &self.users,
+                method: &method,
+                headers: &headers,
+                trace: observed.trace(),
+                draining: self.draining.is_cancelled(),
+            };
             // A panic costs its own request only, and what that had done by then is not known.
-            let answer = AssertUnwindSafe(handle(&self, &headers))
-                .catch_unwind()
-                .await;
-            let answer = answer.unwrap_or_else(|_| {
-                tracing::error!(request_id, "a handler panicked");
-                Err(Problem::unknown_outcome())
-            });
-            let mut response = answer.unwrap_or_else(|problem| problem.into_response(&request_id));
-            let carried = response.headers_mut();
-            if let Ok(value) = HeaderValue::try_from(request_id) {
-                carried.insert(REQUEST_ID, value);
-            }
+            let answer = AssertUnwindSafe(handle(call)).catch_unwind().await;
+            let answer = answer
+                .unwrap_or_else(|_| Err(Problem::unknown_outcome().because("a handler panicked")));
+            let mut response = observed.answer(answer);
             // hyper hides a Content-Length beside a Transfer-Encoding. What follows such a request may
             // be a second one for us and part of the first for a proxy in front (RFC 9112, 6.1).
             if self.draining.is_cancelled() || headers.contains_key(header::TRANSFER_ENCODING) {
-                carried.insert(header::CONNECTION, HeaderValue::from_static("close"));
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
             }
             response
         })
     }
 }
 
-/// What a resource answers to a method it has no handler for.
-fn options(method: &Method, allow: &'static str) -> Result<Response, Problem> {
-    if method != Method::OPTIONS {
-        return Err(Problem::method_not_allowed(allow));
+impl Call<'_> {
+    /// What a resource answers to a method it has no handler for.
+    fn options(&self, allow: &'static str) -> Result<Response, Problem> {
+        if *self.method != Method::OPTIONS {
+            return Err(Problem::method_not_allowed(allow));
+        }
+        let mut response = Response::default();
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        response
+            .headers_mut()
+            .insert(header::ALLOW, HeaderValue::from_static(allow));
+        Ok(response)
     }
-    let mut response = Response::default();
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
-        .headers_mut()
-        .insert(header::ALLOW, HeaderValue::from_static(allow));
-    Ok(response)
-}
-
-/// The client's `X-Request-Id` when it is usable, otherwise a fresh one.
-fn request_id(headers: &HeaderMap) -> String {
-    let usable = |value: &HeaderValue| {
-        let text = value.to_str().ok()?;
-        let fits = (1..=MAX_REQUEST_ID).contains(&text.len());
-        (fits && text.bytes().all(|b| b.is_ascii_graphic())).then(|| text.to_owned())
-    };
-    headers
-        .get(REQUEST_ID)
-        .and_then(usable)
-        .unwrap_or_else(|| Uuid::now_v7().to_string())
 }
 
 /// A response with a JSON body.

@@ -5,6 +5,7 @@ mod config;
 mod handlers;
 mod http;
 mod link;
+mod observe;
 mod problem;
 mod users_client;
 

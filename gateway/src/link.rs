@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use capnp_rpc::{Disconnector, rpc_twoparty_capnp::Side};
+use metrics::{counter, gauge};
 use tokio::{
     net::{TcpStream, lookup_host},
     sync::watch,
@@ -80,6 +81,8 @@ struct Connected {
 }
 
 async fn keep_connected(addr: String, state: watch::Sender<State>) {
+    // Of all threads together.
+    let up = gauge!("rpc_client_links_up");
     let mut backoff = BACKOFF.0;
     let mut reported = false;
     loop {
@@ -91,6 +94,8 @@ async fn keep_connected(addr: String, state: watch::Sender<State>) {
             }) => {
                 tracing::info!(%addr, "connected to the users service");
                 (backoff, reported) = (BACKOFF.0, false);
+                counter!("rpc_client_connects_total").increment(1);
+                up.increment(1.0);
                 state.send_replace(State::Up(client.clone()));
                 let cause = tokio::select! {
                     ended = &mut connection => match ended {
@@ -102,6 +107,7 @@ async fn keep_connected(addr: String, state: watch::Sender<State>) {
                 state.send_replace(State::Down {
                     since: Instant::now(),
                 });
+                up.decrement(1.0);
                 // Fails the calls in flight, so that they can be repeated elsewhere.
                 let _ = disconnector.await;
                 tracing::warn!(%addr, cause, "lost the users service; reconnecting");

@@ -5,7 +5,7 @@ use std::{net::TcpListener, process::ExitCode};
 use anyhow::Context as _;
 use clap::Parser as _;
 use gateway::{Command, Config};
-use process::{logging, settings, shutdown};
+use process::{admin, logging, settings, shutdown};
 
 fn main() -> anyhow::Result<ExitCode> {
     settings::load_dotenv()?;
@@ -14,6 +14,9 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(gateway::healthcheck(&config));
     }
     logging::init(config.process.log_format, &config.process.rust_log);
+    #[cfg(feature = "otlp")]
+    let _exporter = process::otlp::init("gateway")?;
+    admin::serve(config.process.admin_addr)?;
     let shutdown = shutdown::on_signal()?;
     let listener = TcpListener::bind(config.http_addr)
         .with_context(|| format!("cannot listen on {} (HTTP_ADDR)", config.http_addr))?;

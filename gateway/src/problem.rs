@@ -18,6 +18,8 @@ pub struct Problem {
     detail: &'static str,
     errors: Vec<Fault>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// For the log, not for the client.
+    cause: Option<Box<str>>,
 }
 
 /// One fault of the request's body.
@@ -71,7 +73,19 @@ impl Problem {
             detail,
             errors: Vec::new(),
             headers: Vec::new(),
+            cause: None,
         }
+    }
+
+    /// Adds why, for those who run the gateway.
+    pub fn because(self, cause: impl Into<Box<str>>) -> Self {
+        let cause = Some(cause.into());
+        Self { cause, ..self }
+    }
+
+    /// Why, for the log.
+    pub fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
     }
 
     /// 400: the body is not a JSON object.

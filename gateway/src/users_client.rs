@@ -1,8 +1,15 @@
 //! Calls to the users service: deadline, retries, and what each outcome means to the caller.
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    time::Duration,
+};
 
 use capnp::ErrorKind;
+use metrics::{Histogram, counter, histogram};
+use process::trace::{Kind, Span, TraceContext};
 use tokio::{
     task::spawn_local,
     time::{Instant, sleep, timeout_at},
@@ -66,14 +73,14 @@ pub enum Created {
 }
 
 /// Why a call brought no outcome.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+///
+/// Each says why, for the log.
+#[derive(Debug)]
 pub enum CallError {
     /// Nothing was written.
-    #[error("the users service is not available")]
-    Unavailable,
+    Unavailable(String),
     /// The call may or may not have had its effect.
-    #[error("the users service did not answer in time")]
-    Unknown,
+    Unknown(String),
 }
 
 /// The users service as this thread calls it. Clones share the link.
@@ -86,6 +93,7 @@ struct Inner {
     max_in_flight: usize,
     in_flight: Cell<usize>,
     retries: Cell<f64>,
+    durations: RefCell<HashMap<(&'static str, &'static str), Histogram>>,
 }
 
 impl UsersClient {
@@ -100,18 +108,23 @@ impl UsersClient {
             max_in_flight,
             in_flight: Cell::new(0),
             retries: Cell::new(RETRY_BURST),
+            durations: RefCell::default(),
         }))
     }
 
     /// Stores a user, exactly once.
-    pub async fn create_user(&self, new: &NewUser) -> Result<Created, CallError> {
-        self.call(Effect::Write, |client, timeout| {
+    pub async fn create_user(
+        &self,
+        new: &NewUser,
+        trace: TraceContext,
+    ) -> Result<Created, CallError> {
+        self.call("createUser", Effect::Write, trace, |client, context| {
             let mut request = client.create_user_request();
             let mut params = request.get();
             params.set_id(new.id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) as &str);
             params.set_email(new.email.as_str());
             params.set_name(new.name.as_str());
-            set_context(params.init_context(), timeout);
+            context.write(params.init_context());
             let response = request.send().promise;
             async move { decode_created(response.await?.get()?) }
         })
@@ -119,11 +132,11 @@ impl UsersClient {
     }
 
     /// Reads a user; `None`: there is none with this id.
-    pub async fn get_user(&self, id: &str) -> Result<Option<User>, CallError> {
-        self.call(Effect::Read, |client, timeout| {
+    pub async fn get_user(&self, id: &str, trace: TraceContext) -> Result<Option<User>, CallError> {
+        self.call("getUser", Effect::Read, trace, |client, context| {
             let mut request = client.get_user_request();
             request.get().set_id(id);
-            set_context(request.get().init_context(), timeout);
+            context.write(request.get().init_context());
             let response = request.send().promise;
             async move {
                 Ok(match response.await?.get()?.which()? {
@@ -136,45 +149,86 @@ impl UsersClient {
     }
 
     /// Whether the service can serve calls now.
-    pub async fn serving(&self) -> bool {
-        let answer = self.call(Effect::Read, |client, _| {
+    pub async fn serving(&self, trace: TraceContext) -> Result<bool, CallError> {
+        self.call("health", Effect::Read, trace, |client, _| {
             let response = client.health_request().send().promise;
             async move { Ok(response.await?.get()?.get_serving()) }
+        })
+        .await
+    }
+
+    /// Makes a call, and measures it.
+    async fn call<T, F>(
+        &self,
+        method: &'static str,
+        effect: Effect,
+        trace: TraceContext,
+        send: impl Fn(&users::Client, &Context) -> F,
+    ) -> Result<T, CallError>
+    where
+        T: 'static,
+        F: Future<Output = capnp::Result<T>> + 'static,
+    {
+        let begin = Instant::now();
+        let mut span = Span::start(method, Kind::Client, Some(trace));
+        let called = self.attempt(effect, begin, span.context(), send).await;
+        let outcome = match &called {
+            Ok(_) => "ok",
+            Err(CallError::Unavailable(_)) => "unavailable",
+            Err(CallError::Unknown(_)) => "unknown",
+        };
+        if let Err(CallError::Unavailable(cause) | CallError::Unknown(cause)) = &called {
+            span.fail(cause);
+        }
+        let mut durations = self.0.durations.borrow_mut();
+        let duration = durations.entry((method, outcome)).or_insert_with(|| {
+            histogram!(
+                "rpc_client_call_duration_seconds", "rpc_method" => method, "outcome" => outcome
+            )
         });
-        answer.await.unwrap_or(false)
+        duration.record(begin.elapsed().as_secs_f64());
+        called
     }
 
     /// Makes a call with `send`, and again after a failure that repeating it can mend.
-    async fn call<T, F>(
+    async fn attempt<T, F>(
         &self,
         effect: Effect,
-        send: impl Fn(&users::Client, Duration) -> F,
+        begin: Instant,
+        trace: TraceContext,
+        send: impl Fn(&users::Client, &Context) -> F,
     ) -> Result<T, CallError>
     where
         T: 'static,
         F: Future<Output = capnp::Result<T>> + 'static,
     {
         let inner = &self.0;
-        let deadline = Instant::now() + inner.timeout;
+        let deadline = begin + inner.timeout;
         inner
             .retries
             .set((inner.retries.get() + RETRY_BUDGET).min(RETRY_BURST));
-        // Whether an attempt may have written.
-        let mut unknown = false;
+        // Whether an attempt may have written, and why the last one failed.
+        let (mut unknown, mut cause) = (false, None::<String>);
         for attempt in 0..=MAX_RETRIES {
             if attempt > 0 {
                 if !inner.spend_retry() {
+                    shed("retry_budget");
                     break;
                 }
                 sleep(RETRY_PAUSE.mul_f64(fastrand::f64())).await;
             }
             let Ok(client) = inner.link.client(deadline).await else {
+                shed("link_down");
+                cause.get_or_insert("the users service cannot be reached".into());
                 break;
             };
             let Some(place) = Place::take(&self.0) else {
+                shed("in_flight");
+                cause.get_or_insert("as many calls as allowed are in flight".into());
                 break;
             };
-            let call = send(&client, deadline.saturating_duration_since(Instant::now()));
+            let timeout = deadline.saturating_duration_since(Instant::now());
+            let call = send(&client, &Context { timeout, trace });
             // A call that is dropped leaks memory at both ends until the connection closes
             // (capnp-rpc 0.27), so each runs to its end, whether or not someone still waits for it.
             let call = spawn_local(async move {
@@ -186,20 +240,52 @@ impl UsersClient {
                 Ok(Ok(Ok(answer))) => return Ok(answer),
                 Ok(Ok(Err(error))) => error,
                 Ok(Err(panic)) => capnp::Error::failed(panic.to_string()),
-                Err(_) => return Err(CallError::Unknown),
+                Err(_) => return Err(CallError::Unknown("no answer in time".into())),
             };
-            tracing::warn!(%error, attempt, "a call to the users service failed");
-            match error.kind {
-                ErrorKind::Overloaded => {}
-                ErrorKind::Unimplemented => break,
-                _ => unknown |= effect == Effect::Write,
+            tracing::debug!(%error, attempt, "a call to the users service failed");
+            let reason = match error.kind {
+                ErrorKind::Overloaded => "overloaded",
+                ErrorKind::Disconnected => "disconnected",
+                ErrorKind::Unimplemented => "unimplemented",
+                _ => "failed",
+            };
+            cause = Some(error.to_string());
+            unknown |= effect == Effect::Write && !matches!(reason, "overloaded" | "unimplemented");
+            if reason == "unimplemented" {
+                break;
+            }
+            if attempt < MAX_RETRIES {
+                counter!("rpc_client_retries_total", "reason" => reason).increment(1);
             }
         }
+        let cause = cause.unwrap_or_default();
         Err(if unknown {
-            CallError::Unknown
+            CallError::Unknown(cause)
         } else {
-            CallError::Unavailable
+            CallError::Unavailable(cause)
         })
+    }
+}
+
+/// Counts a call that was given up for its own good.
+fn shed(reason: &'static str) {
+    counter!("rpc_client_shed_total", "reason" => reason).increment(1);
+}
+
+/// What a call tells the service about itself.
+struct Context {
+    timeout: Duration,
+    trace: TraceContext,
+}
+
+impl Context {
+    fn write(&self, mut context: call_context::Builder) {
+        context.set_timeout_ms(
+            u32::try_from(self.timeout.as_millis())
+                .unwrap_or(u32::MAX)
+                .max(1),
+        );
+        context.set_traceparent(self.trace.to_string());
     }
 }
 
@@ -237,14 +323,6 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get() - 1);
     }
-}
-
-fn set_context(mut context: call_context::Builder, timeout: Duration) {
-    context.set_timeout_ms(
-        u32::try_from(timeout.as_millis())
-            .unwrap_or(u32::MAX)
-            .max(1),
-    );
 }
 
 fn decode_created(response: create_user_response::Reader) -> capnp::Result<Created> {

@@ -32,6 +32,10 @@ pub struct ProcessSettings {
     #[arg(long, env = "DRAIN_TIMEOUT_MS", default_value = "10000", value_parser = milliseconds)]
     pub drain_timeout_ms: Duration,
 
+    /// IP address and port to serve metrics for Prometheus on. Not for the public.
+    #[arg(long, env = "ADMIN_ADDR")]
+    pub admin_addr: Option<SocketAddr>,
+
     /// Form of the log lines on standard error.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

@@ -15,6 +15,8 @@ use std::{
     time::Duration,
 };
 
+use metrics::{Gauge, Histogram, gauge, histogram};
+use process::trace::{Kind, Span, TraceContext};
 use tokio::{
     sync::{mpsc, oneshot},
     task::{spawn_blocking, spawn_local},
@@ -44,6 +46,7 @@ pub struct Queue<Q, A> {
     state: Mutex<State<Q, A>>,
     max_batch: usize,
     max_running: usize,
+    seen: Seen,
     run: Box<dyn Fn(Vec<Q>) -> Answers<A> + Send + Sync>,
 }
 
@@ -58,6 +61,8 @@ struct Job<Q, A> {
     deadline: Instant,
     /// Set by whoever comes first: the batch that takes the job, or its caller who gives it up.
     claimed: Arc<AtomicBool>,
+    /// The span that waits for the answer.
+    trace: TraceContext,
     reply: Reply<A>,
     home: Home<A>,
 }
@@ -65,6 +70,30 @@ struct Job<Q, A> {
 type Reply<A> = oneshot::Sender<Result<A, Failure>>;
 /// The way back to the thread that submitted a job.
 type Home<A> = mpsc::UnboundedSender<Vec<(Reply<A>, Result<A, Failure>)>>;
+
+/// What operators see of a queue.
+struct Seen {
+    name: &'static str,
+    depth: Gauge,
+    size: Histogram,
+    duration: Histogram,
+}
+
+impl Seen {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            depth: gauge!("batch_queue_depth", "batch" => name),
+            size: histogram!("batch_size", "batch" => name),
+            duration: histogram!("batch_duration_seconds", "batch" => name),
+        }
+    }
+}
+
+/// A count as metrics take it.
+fn gauged(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::INFINITY, f64::from)
+}
 
 /// One thread's way to submit queries to a [`Queue`].
 pub struct Batcher<Q, A> {
@@ -78,7 +107,10 @@ impl<Q: Send + 'static, A: Send + 'static> Queue<Q, A> {
     /// time, and up to `max_running` when a full batch waits beside it or it takes long.
     ///
     /// The queue has no bound of its own: whoever submits keeps count.
+    ///
+    /// `name` says in metrics and traces what the batches do.
     pub fn new(
+        name: &'static str,
         max_batch: usize,
         max_running: usize,
         run: impl Fn(Vec<Q>) -> Answers<A> + Send + Sync + 'static,
@@ -91,6 +123,7 @@ impl<Q: Send + 'static, A: Send + 'static> Queue<Q, A> {
             state: Mutex::new(state),
             max_batch,
             max_running,
+            seen: Seen::new(name),
             run: Box::new(run),
         })
     }
@@ -119,6 +152,7 @@ impl<Q: Send + 'static, A: Send + 'static> Queue<Q, A> {
             }
         }
         state.running += 1;
+        self.seen.depth.set(gauged(state.waiting.len()));
         Some(Batch {
             queue: self.clone(),
             jobs,
@@ -172,7 +206,14 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
     }
 
     /// Runs `query` with a batch and returns its answer, or a failure when `deadline` passes.
-    pub async fn submit(&self, query: Q, deadline: Instant) -> Result<A, Failure> {
+    ///
+    /// `trace`: the span that it is done for.
+    pub async fn submit(
+        &self,
+        query: Q,
+        deadline: Instant,
+        trace: TraceContext,
+    ) -> Result<A, Failure> {
         let (reply, answer) = oneshot::channel();
         let claimed = Arc::new(AtomicBool::new(false));
         self.queue.lock().waiting.push_back(Job {
@@ -180,6 +221,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
             since: Instant::now(),
             deadline,
             claimed: claimed.clone(),
+            trace,
             reply,
             home: self.home.clone(),
         });
@@ -207,15 +249,26 @@ struct Batch<Q, A> {
 
 impl<Q, A> Batch<Q, A> {
     fn run(mut self) {
-        let (mut queries, mut callers) = (Vec::new(), Vec::new());
+        let begin = Instant::now();
+        let (mut queries, mut callers, mut traces) = (Vec::new(), Vec::new(), Vec::new());
         for job in self.jobs.drain(..) {
             queries.push(job.query);
             callers.push((job.home, job.reply));
+            traces.extend(job.trace.sampled.then_some(job.trace));
         }
+        let seen = &self.queue.seen;
+        seen.size.record(gauged(queries.len()));
+        // It belongs to many traces, so it is one of its own and refers to them.
+        let span =
+            (!traces.is_empty()).then(|| Span::linked(seen.name, Kind::Client, None, &traces));
         // Dropping the replies answers `Unknown`.
         let Ok(answers) = catch_unwind(AssertUnwindSafe(|| (self.queue.run)(queries))) else {
             return tracing::error!("a batch panicked");
         };
+        if let Some(span) = span {
+            span.end();
+        }
+        seen.duration.record(begin.elapsed().as_secs_f64());
         let mut by_thread: Vec<(Home<A>, Vec<_>)> = Vec::new();
         for ((home, reply), answer) in callers.into_iter().zip(answers) {
             match by_thread.iter_mut().find(|(at, _)| at.same_channel(&home)) {
@@ -250,7 +303,7 @@ mod tests {
         let (tell, told) = blocking::channel();
         let (gate, wait) = blocking::channel();
         let wait = Mutex::new(wait);
-        let queue = Queue::new(4, max_running, move |queries: Vec<u32>| {
+        let queue = Queue::new("test", 4, max_running, move |queries: Vec<u32>| {
             tell.send(queries.clone()).unwrap();
             let go: bool = wait.lock().unwrap().recv().unwrap();
             assert!(go, "a test lets this batch panic");
@@ -280,7 +333,7 @@ mod tests {
     ) -> Vec<tokio::task::JoinHandle<Result<u32, Failure>>> {
         let submit = |query| {
             let batcher = batcher.clone();
-            spawn_local(async move { batcher.submit(query, deadline).await })
+            spawn_local(async move { batcher.submit(query, deadline, TraceContext::fresh()).await })
         };
         let submitted = queries.map(submit).collect();
         for _ in 0..3 {

@@ -4,7 +4,7 @@ use std::{net::TcpListener, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use process::{logging, settings, shutdown};
+use process::{admin, logging, settings, shutdown};
 use users_svc::{Command, Config};
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -27,6 +27,9 @@ fn main() -> anyhow::Result<ExitCode> {
         None => {
             // Refuses a bad value before any socket opens.
             config.database()?;
+            #[cfg(feature = "otlp")]
+            let _exporter = process::otlp::init("users-svc")?;
+            admin::serve(config.process.admin_addr)?;
             let shutdown = shutdown::on_signal()?;
             let listener = TcpListener::bind(config.rpc_addr)
                 .with_context(|| format!("cannot listen on {} (RPC_ADDR)", config.rpc_addr))?;

@@ -3,6 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use capnp::{struct_list, text};
+use process::trace::TraceContext;
 use tokio::time::Instant;
 use users_rpc::users_capnp::{
     call_context, create_user_request, field_error, user,
@@ -28,9 +29,10 @@ impl users::Server for UsersOfConnection {
         params: CreateUserParams,
         mut results: CreateUserResults,
     ) -> Result<(), capnp::Error> {
-        self.answer(async |service| {
-            let request = params.get()?;
-            let deadline = deadline(request.get_context()?);
+        let request = params.get()?;
+        let context = request.get_context()?;
+        self.answer("createUser", context, async |service, trace| {
+            let deadline = deadline(context);
             let new = match new_user(request)? {
                 Ok(new) => new,
                 Err(faults) => {
@@ -38,7 +40,7 @@ impl users::Server for UsersOfConnection {
                     return Ok(());
                 }
             };
-            let inserted = service.inserts.submit(new.clone(), deadline).await?;
+            let inserted = service.inserts.submit(new.clone(), deadline, trace).await?;
             let mut response = results.get();
             match inserted {
                 Inserted::Created | Inserted::Replayed => {
@@ -67,14 +69,15 @@ impl users::Server for UsersOfConnection {
         params: GetUserParams,
         mut results: GetUserResults,
     ) -> Result<(), capnp::Error> {
-        self.answer(async |service| {
-            let request = params.get()?;
+        let request = params.get()?;
+        let context = request.get_context()?;
+        self.answer("getUser", context, async |service, trace| {
             // What is no UUID is no user's id.
             let found = match request.get_id()?.to_str().map(UserId::parse) {
                 Ok(Ok(id)) => {
                     service
                         .gets
-                        .submit(id.uuid(), deadline(request.get_context()?))
+                        .submit(id.uuid(), deadline(context), trace)
                         .await?
                 }
                 _ => None,
@@ -100,8 +103,9 @@ impl users::Server for UsersOfConnection {
         params: users::ListUsersParams,
         mut results: users::ListUsersResults,
     ) -> Result<(), capnp::Error> {
-        self.answer(async |service| {
-            let request = params.get()?;
+        let request = params.get()?;
+        let context = request.get_context()?;
+        self.answer("listUsers", context, async |service, trace| {
             let (size, token) = (request.get_page_size(), request.get_page_token()?);
             let mut faults = Faults::new();
             if !PAGE_SIZES.contains(&size) {
@@ -118,8 +122,11 @@ impl users::Server for UsersOfConnection {
                 return Ok(());
             };
             // One more than asked for tells whether there is a next page.
-            let deadline = deadline(request.get_context()?);
-            let mut found = service.pages.submit((after, size + 1), deadline).await?;
+            let deadline = deadline(context);
+            let mut found = service
+                .pages
+                .submit((after, size + 1), deadline, trace)
+                .await?;
             let more = found.len() > size as usize;
             found.truncate(size as usize);
             let mut page = results.get().init_page();
@@ -142,8 +149,12 @@ impl users::Server for UsersOfConnection {
     ) -> Result<(), capnp::Error> {
         let service = &self.service;
         let deadline = Instant::now() + PROBE_TIMEOUT;
-        let serving =
-            service.accepts() && service.probes.submit((), deadline).await.unwrap_or(false);
+        let serving = service.accepts()
+            && service
+                .probes
+                .submit((), deadline, TraceContext::fresh())
+                .await
+                .unwrap_or(false);
         results.get().set_serving(serving);
         Ok(())
     }

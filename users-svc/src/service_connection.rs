@@ -1,7 +1,8 @@
 //! Connections of the Users capability: what they share, their limits, panics and draining.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
+    collections::HashMap,
     future::Future,
     panic::AssertUnwindSafe,
     rc::Rc,
@@ -11,11 +12,19 @@ use std::{
     },
 };
 
+use capnp::ErrorKind;
 use futures::FutureExt as _;
-use process::workers::{self, Worker};
-use tokio::{net::TcpStream, sync::Notify, task::yield_now};
+use metrics::{Gauge, Histogram, gauge, histogram};
+use process::{
+    trace::{Kind, Span, TraceContext},
+    workers::{self, Worker},
+};
+use tokio::{net::TcpStream, sync::Notify, task::yield_now, time::Instant};
 use tokio_util::sync::CancellationToken;
-use users_rpc::{transport, users_capnp::users};
+use users_rpc::{
+    transport,
+    users_capnp::{call_context, users},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -44,18 +53,31 @@ impl Shared {
         let (inserter, getter, pager, prober) =
             (store.clone(), store.clone(), store.clone(), store.clone());
         Self {
-            inserts: Queue::new(max_batch, half, move |users: Vec<NewUser>| {
-                inserter.insert(&users)
-            }),
-            gets: Queue::new(max_batch, half, move |ids: Vec<Uuid>| getter.get(&ids)),
-            pages: Queue::new(1, half, move |pages: Vec<(Uuid, u32)>| {
-                pages
-                    .into_iter()
-                    .map(|(after, size)| pager.page(after, size.into()))
-                    .collect()
-            }),
+            inserts: Queue::new(
+                "INSERT users",
+                max_batch,
+                half,
+                move |users: Vec<NewUser>| inserter.insert(&users),
+            ),
+            gets: Queue::new(
+                "SELECT users by id",
+                max_batch,
+                half,
+                move |ids: Vec<Uuid>| getter.get(&ids),
+            ),
+            pages: Queue::new(
+                "SELECT page of users",
+                1,
+                half,
+                move |pages: Vec<(Uuid, u32)>| {
+                    pages
+                        .into_iter()
+                        .map(|(after, size)| pager.page(after, size.into()))
+                        .collect()
+                },
+            ),
             // However many ask at once, the database is asked once.
-            probes: Queue::new(usize::MAX, 1, move |asked: Vec<()>| {
+            probes: Queue::new("SELECT writable", usize::MAX, 1, move |asked: Vec<()>| {
                 vec![Ok(prober.writable()); asked.len()]
             }),
             ready,
@@ -76,6 +98,8 @@ pub struct Service {
     draining: CancellationToken,
     max_in_flight: usize,
     in_flight: Cell<usize>,
+    active: Gauge,
+    durations: RefCell<HashMap<(&'static str, &'static str), Histogram>>,
 }
 
 /// The bootstrap capability of one connection.
@@ -102,6 +126,8 @@ impl UsersWorker {
                 .max_in_flight
                 .div_ceil(workers::count(&config.process)),
             in_flight: Cell::new(0),
+            active: gauge!("rpc_server_active_calls"),
+            durations: RefCell::default(),
         }))
     }
 }
@@ -150,21 +176,59 @@ impl Service {
 }
 
 impl UsersOfConnection {
-    /// Runs a call: within the limits, and so that a panic costs this call only.
-    pub async fn answer<F>(&self, call: impl FnOnce(Rc<Service>) -> F) -> Result<(), capnp::Error>
+    /// Runs a call: within the limits, seen by operators, and so that a panic costs this call only.
+    ///
+    /// `call` gets the span to do its work under.
+    pub async fn answer<F>(
+        &self,
+        method: &'static str,
+        context: call_context::Reader<'_>,
+        call: impl FnOnce(Rc<Service>, TraceContext) -> F,
+    ) -> Result<(), capnp::Error>
     where
         F: Future<Output = Result<(), capnp::Error>>,
     {
+        let begin = Instant::now();
+        let caller = context
+            .get_traceparent()
+            .ok()
+            .and_then(|text| text.to_str().ok());
+        let parent = caller.and_then(|text| text.parse().ok());
+        let mut span = Span::start(method, Kind::Server, parent);
         let service = self.service.clone();
         let refused = !service.accepts()
             || service.in_flight.get() >= service.max_in_flight
             // One connection does not get everything: others can still be served.
             || self.unanswered.get() >= service.max_in_flight.div_ceil(2);
-        if refused {
-            return Err(Failure::Overloaded.into());
+        let answered = if refused {
+            Err(Failure::Overloaded.into())
+        } else {
+            let _counted = Counted::new(self);
+            contained(call(service, span.context())).await
+        };
+        let outcome = match &answered {
+            Ok(()) => "ok",
+            Err(error) if error.kind == ErrorKind::Overloaded => "overloaded",
+            Err(_) => "failed",
+        };
+        if answered.is_err() {
+            span.fail(outcome);
         }
-        let _counted = Counted::new(self);
-        contained(call(service)).await
+        // Why it failed is in the log already, and the caller says whose request it was.
+        tracing::debug!(
+            trace_id = span.context().trace_id(),
+            method,
+            outcome,
+            "call"
+        );
+        let mut durations = self.service.durations.borrow_mut();
+        let duration = durations.entry((method, outcome)).or_insert_with(|| {
+            histogram!(
+                "rpc_server_call_duration_seconds", "rpc_method" => method, "outcome" => outcome
+            )
+        });
+        duration.record(begin.elapsed().as_secs_f64());
+        answered
     }
 
     async fn all_answered(&self) {
@@ -198,6 +262,7 @@ impl<'a> Counted<'a> {
             .service
             .in_flight
             .set(users.service.in_flight.get() + 1);
+        users.service.active.increment(1.0);
         Self(users)
     }
 }
@@ -209,6 +274,7 @@ impl Drop for Counted<'_> {
             .service
             .in_flight
             .set(users.service.in_flight.get() - 1);
+        users.service.active.decrement(1.0);
         users.unanswered.set(users.unanswered.get() - 1);
         if users.unanswered.get() == 0 {
             users.all_answered.notify_one();
@@ -227,7 +293,6 @@ impl From<Failure> for capnp::Error {
 
 #[cfg(test)]
 mod tests {
-    use capnp::ErrorKind;
     use futures::executor::block_on;
 
     use super::*;

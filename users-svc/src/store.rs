@@ -9,10 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use metrics::{Counter, Gauge, counter, gauge};
 use postgres::{Client, NoTls, Row, Statement, error::SqlState};
 use r2d2_postgres::{
     PostgresConnectionManager,
-    r2d2::{HandleError, Pool, PooledConnection},
+    r2d2::{
+        HandleError, HandleEvent, Pool, PooledConnection,
+        event::{AcquireEvent, CheckinEvent, CheckoutEvent, ReleaseEvent, TimeoutEvent},
+    },
 };
 use uuid::Uuid;
 
@@ -120,6 +124,7 @@ impl Store {
             // It would cost a round trip each time; see `connection` for what replaces it.
             .test_on_check_out(false)
             .error_handler(Box::new(ConnectErrors::default()))
+            .event_handler(Box::new(PoolGauges::new()))
             .build_unchecked(PostgresConnectionManager::new(config, NoTls));
         Self { pool, timeout }
     }
@@ -362,6 +367,49 @@ impl From<Trouble> for Failure {
             // The statement was not begun, or PostgreSQL has undone it.
             _ => Self::Overloaded,
         }
+    }
+}
+
+/// Counts the pool's connections (OpenTelemetry semantic conventions for database clients).
+#[derive(Debug)]
+struct PoolGauges {
+    idle: Gauge,
+    used: Gauge,
+    timeouts: Counter,
+}
+
+impl PoolGauges {
+    fn new() -> Self {
+        Self {
+            idle: gauge!("db_client_connection_count", "state" => "idle"),
+            used: gauge!("db_client_connection_count", "state" => "used"),
+            timeouts: counter!("db_client_connection_timeouts_total"),
+        }
+    }
+}
+
+impl HandleEvent for PoolGauges {
+    fn handle_acquire(&self, _: AcquireEvent) {
+        self.idle.increment(1.0);
+    }
+
+    fn handle_checkout(&self, _: CheckoutEvent) {
+        self.idle.decrement(1.0);
+        self.used.increment(1.0);
+    }
+
+    fn handle_checkin(&self, _: CheckinEvent) {
+        self.used.decrement(1.0);
+        self.idle.increment(1.0);
+    }
+
+    // It is given back before it is released.
+    fn handle_release(&self, _: ReleaseEvent) {
+        self.idle.decrement(1.0);
+    }
+
+    fn handle_timeout(&self, _: TimeoutEvent) {
+        self.timeouts.increment(1);
     }
 }
 

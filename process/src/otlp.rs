@@ -1,0 +1,120 @@
+//! Spans exported by OTLP, over HTTP with protobuf, when `OTEL_EXPORTER_OTLP_ENDPOINT` is set.
+//!
+//! The other variables of the OpenTelemetry SDK work too: `OTEL_TRACES_SAMPLER`,
+//! `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_BSP_*`.
+
+use std::{env, sync::OnceLock};
+
+use opentelemetry::{
+    Context, KeyValue, SpanId, TraceFlags, TraceId,
+    trace::{
+        Link, Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _,
+        TraceState, Tracer as _, TracerProvider as _,
+    },
+};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{SdkTracer, SdkTracerProvider, Span},
+};
+
+use crate::trace::{Kind, TraceContext};
+
+static TRACER: OnceLock<SdkTracer> = OnceLock::new();
+
+/// Exports what is still to be exported when it is dropped.
+pub struct Exporter(SdkTracerProvider);
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.shutdown() {
+            tracing::warn!(%error, "the last spans could not be exported");
+        }
+    }
+}
+
+/// Starts exporting the spans of `service`, if there is somewhere to export them to. Hold what it
+/// returns until the process ends.
+pub fn init(service: &'static str) -> anyhow::Result<Option<Exporter>> {
+    let endpoints = [
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    ];
+    if endpoints
+        .iter()
+        .all(|name| env::var_os(name).is_none_or(|value| value.is_empty()))
+    {
+        return Ok(None);
+    }
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .build()?;
+    let mut resource = Resource::builder();
+    if env::var_os("OTEL_SERVICE_NAME").is_none() {
+        resource = resource.with_service_name(service);
+    }
+    let provider = SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_resource(resource.build())
+        .build();
+    let _ = TRACER.set(provider.tracer(service));
+    Ok(Some(Exporter(provider)))
+}
+
+/// A span of the SDK.
+pub struct Recorded(Span);
+
+/// Begins a span; `None`: nothing is exported by this process.
+pub fn start(
+    name: &'static str,
+    kind: Kind,
+    parent: Option<TraceContext>,
+    links: &[TraceContext],
+) -> Option<(Recorded, TraceContext)> {
+    let tracer = TRACER.get()?;
+    let under = parent.map_or_else(Context::new, |parent| {
+        Context::new().with_remote_span_context(span_context(parent))
+    });
+    let links = links
+        .iter()
+        .map(|link| Link::with_context(span_context(*link)));
+    let span = SpanBuilder::from_name(name)
+        .with_kind(match kind {
+            Kind::Server => SpanKind::Server,
+            Kind::Client => SpanKind::Client,
+        })
+        .with_links(links.collect());
+    let span = tracer.build_with_context(span, &under);
+    let context = span.span_context();
+    let context = TraceContext {
+        trace_id: u128::from_be_bytes(context.trace_id().to_bytes()),
+        span_id: u64::from_be_bytes(context.span_id().to_bytes()),
+        sampled: context.is_sampled(),
+    };
+    Some((Recorded(span), context))
+}
+
+fn span_context(context: TraceContext) -> SpanContext {
+    SpanContext::new(
+        TraceId::from_bytes(context.trace_id.to_be_bytes()),
+        SpanId::from_bytes(context.span_id.to_be_bytes()),
+        if context.sampled {
+            TraceFlags::SAMPLED
+        } else {
+            TraceFlags::default()
+        },
+        true,
+        TraceState::default(),
+    )
+}
+
+impl Recorded {
+    /// Notes an attribute.
+    pub fn set(&mut self, name: &'static str, value: String) {
+        self.0.set_attribute(KeyValue::new(name, value));
+    }
+
+    /// Notes that the work failed.
+    pub fn fail(&mut self, cause: &str) {
+        self.0.set_status(Status::error(cause.to_owned()));
+    }
+}
