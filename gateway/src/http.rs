@@ -25,11 +25,13 @@ use tokio_util::sync::CancellationToken;
 use warp::{
     Filter,
     http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header},
+    path::FullPath,
 };
 
 use crate::{
     Config, handlers,
     observe::{NO_ROUTE, Observer},
+    openapi,
     problem::Problem,
     users_client::UsersClient,
 };
@@ -184,43 +186,40 @@ fn routes(handlers: Handlers) -> impl Filter<Extract = (Response,), Error = Infa
                 })
         },
     );
-    let live = warp::path!("livez")
-        .and(request.clone())
-        .then(|shared: Shared, method, headers| {
-            shared
-                .take()
-                .respond("/livez", method, headers, async |call| match *call.method {
-                    Method::GET | Method::HEAD => Ok(handlers::alive()),
-                    _ => call.options(READ),
-                })
-        });
-    let ready =
-        warp::path!("readyz")
-            .and(request.clone())
-            .then(|shared: Shared, method, headers| {
-                shared
-                    .take()
-                    .respond("/readyz", method, headers, async |call| {
-                        match *call.method {
-                            Method::GET | Method::HEAD => handlers::ready(call).await,
-                            _ => call.options(READ),
-                        }
-                    })
-            });
-    let nothing = request.then(|shared: Shared, method, headers| {
-        shared.take().respond(NO_ROUTE, method, headers, async |_| {
-            Err(Problem::not_found())
-        })
-    });
-    collection
-        .or(member)
-        .unify()
-        .or(live)
-        .unify()
-        .or(ready)
-        .unify()
-        .or(nothing)
-        .unify()
+    // The others answer GET alike.
+    let other = warp::path::full().and(request).then(
+        |path: FullPath, shared: Shared, method, headers| {
+            let (route, file) = template(path.as_str());
+            shared.take().respond(route, method, headers, async move |call| {
+                if route == NO_ROUTE {
+                    return Err(Problem::not_found());
+                }
+                if !matches!(*call.method, Method::GET | Method::HEAD) {
+                    return call.options(READ);
+                }
+                match route {
+                    "/livez" => Ok(handlers::alive()),
+                    "/readyz" => handlers::ready(call).await,
+                    "/openapi.json" => Ok(openapi::document()),
+                    "/docs" => Ok(openapi::to_page()),
+                    _ => openapi::page(&file),
+                }
+            })
+        },
+    );
+    collection.or(member).unify().or(other).unify()
+}
+
+/// The template of the route that a path belongs to, and the rest of the path.
+fn template(path: &str) -> (&'static str, String) {
+    let exact = ["/livez", "/readyz", "/openapi.json", "/docs"];
+    if let Some(route) = exact.into_iter().find(|route| *route == path) {
+        return (route, String::new());
+    }
+    match path.strip_prefix("/docs/") {
+        Some(file) => ("/docs/{file}", file.to_owned()),
+        None => (NO_ROUTE, String::new()),
+    }
 }
 
 /// A request, as handlers get it.

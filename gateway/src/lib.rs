@@ -6,6 +6,7 @@ mod handlers;
 mod http;
 mod link;
 mod observe;
+mod openapi;
 mod problem;
 mod users_client;
 

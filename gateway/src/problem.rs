@@ -1,6 +1,7 @@
 //! Problem documents: every error of the gateway as RFC 9457 `application/problem+json`.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use warp::http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::http::Response;
@@ -23,7 +24,7 @@ pub struct Problem {
 }
 
 /// One fault of the request's body.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Fault {
     /// Where: a JSON Pointer (RFC 6901) as a URI fragment, such as `#/email`.
     pub pointer: String,
@@ -47,14 +48,21 @@ impl Fault {
     }
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// An error of this interface (RFC 9457).
+#[derive(Serialize, ToSchema)]
+pub struct Document<'a> {
+    /// What kind of problem it is, for programs; `about:blank`: the status says it all.
     r#type: String,
+    /// The same for people.
     title: &'a str,
+    /// The HTTP status.
     status: u16,
+    /// What was wrong, or what would be right.
     detail: &'a str,
+    /// Everything that is wrong with the body.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [Fault],
+    /// The request's id, as in the header `X-Request-Id`.
     #[serde(rename = "requestId")]
     request_id: &'a str,
 }
@@ -233,9 +241,22 @@ impl Problem {
         &self.errors
     }
 
-    /// The response that tells the client.
-    pub fn into_response(self, request_id: &str) -> Response {
-        let document = Document {
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// The headers that belong to it.
+    pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
+    }
+
+    /// What the client gets to read.
+    pub fn document<'a>(&'a self, request_id: &'a str) -> Document<'a> {
+        Document {
             r#type: self
                 .kind
                 .map_or("about:blank".into(), |kind| format!("{TYPE_PREFIX}{kind}")),
@@ -244,8 +265,12 @@ impl Problem {
             detail: self.detail,
             errors: &self.errors,
             request_id,
-        };
-        let mut response = crate::http::json(self.status, &document);
+        }
+    }
+
+    /// The response that tells the client.
+    pub fn into_response(self, request_id: &str) -> Response {
+        let mut response = crate::http::json(self.status, &self.document(request_id));
         let problem_json = HeaderValue::from_static("application/problem+json");
         response
             .headers_mut()

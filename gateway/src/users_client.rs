@@ -43,9 +43,11 @@ pub struct NewUser {
 }
 
 /// A stored user.
-#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize, utoipa::ToSchema)]
 pub struct User {
+    /// A UUID.
     pub id: String,
+    /// In the case it was given.
     pub email: String,
     pub name: String,
 }

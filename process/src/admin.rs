@@ -39,6 +39,6 @@ pub fn serve(addr: Option<SocketAddr>) -> anyhow::Result<()> {
         }
     };
     thread::Builder::new().name("admin".into()).spawn(serve)?;
-    tracing::info!(%addr, "metrics listening");
+    tracing::info!(%addr, "serving metrics");
     Ok(())
 }

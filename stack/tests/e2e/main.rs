@@ -7,6 +7,8 @@ mod chaos;
 mod database;
 mod documents;
 mod hostile;
+mod observed;
+mod page;
 mod proxy;
 mod services;
 mod stopping;

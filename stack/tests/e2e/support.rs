@@ -34,6 +34,9 @@ pub fn binary(package: &str) -> PathBuf {
             "users-svc",
             "--package",
             "stack",
+            // As the images are built.
+            "--features",
+            "gateway/otlp,users-svc/otlp",
         ]);
         let build = build
             .arg("--bins")
