@@ -187,26 +187,29 @@ fn routes(handlers: Handlers) -> impl Filter<Extract = (Response,), Error = Infa
         },
     );
     // The others answer GET alike.
-    let other = warp::path::full().and(request).then(
-        |path: FullPath, shared: Shared, method, headers| {
-            let (route, file) = template(path.as_str());
-            shared.take().respond(route, method, headers, async move |call| {
-                if route == NO_ROUTE {
-                    return Err(Problem::not_found());
-                }
-                if !matches!(*call.method, Method::GET | Method::HEAD) {
-                    return call.options(READ);
-                }
-                match route {
-                    "/livez" => Ok(handlers::alive()),
-                    "/readyz" => handlers::ready(call).await,
-                    "/openapi.json" => Ok(openapi::document()),
-                    "/docs" => Ok(openapi::to_page()),
-                    _ => openapi::page(&file),
-                }
-            })
-        },
-    );
+    let other =
+        warp::path::full()
+            .and(request)
+            .then(|path: FullPath, shared: Shared, method, headers| {
+                let (route, file) = template(path.as_str());
+                shared
+                    .take()
+                    .respond(route, method, headers, async move |call| {
+                        if route == NO_ROUTE {
+                            return Err(Problem::not_found());
+                        }
+                        if !matches!(*call.method, Method::GET | Method::HEAD) {
+                            return call.options(READ);
+                        }
+                        match route {
+                            "/livez" => Ok(handlers::alive()),
+                            "/readyz" => handlers::ready(call).await,
+                            "/openapi.json" => Ok(openapi::document()),
+                            "/docs" => Ok(openapi::to_page()),
+                            _ => openapi::page(&file),
+                        }
+                    })
+            });
     collection.or(member).unify().or(other).unify()
 }
 

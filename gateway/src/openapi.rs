@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use utoipa::{
     PartialSchema as _,
     openapi::{
-        ComponentsBuilder, Content, ContentBuilder, HeaderBuilder, HttpMethod, InfoBuilder, KnownFormat,
-        LicenseBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathItemBuilder, PathsBuilder, Ref,
-        Required, Response as Described, ResponseBuilder, Schema, SchemaFormat,
+        ComponentsBuilder, Content, ContentBuilder, Header, HttpMethod, InfoBuilder,
+        LicenseBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathItem, PathsBuilder, Ref,
+        Required, ResponseBuilder, Schema,
         example::ExampleBuilder,
-        path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
+        header::HeaderBuilder,
+        path::{OperationBuilder, ParameterBuilder, ParameterIn},
         request_body::RequestBodyBuilder,
         schema::{AdditionalProperties, Type},
     },
@@ -39,23 +40,59 @@ const LABEL: &str = "[A-Za-z0-9-]{1,63}";
 const EXAMPLE_ID: &str = "0190a3f4-7c3e-7cc8-a1b2-0242ac120002";
 
 /// The page runs nothing and loads nothing but what this gateway serves.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// `GET /openapi.json`: the document.
 pub fn document() -> Response {
-    static DOCUMENT: LazyLock<String> =
-        LazyLock::new(|| describe().to_json().unwrap_or_default());
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| describe().to_json().unwrap_or_default());
     file(DOCUMENT.as_bytes().into(), "application/json")
 }
+
+/// The page itself; the library's own does not fit on phones.
+const PAGE: &str = r#"<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Users</title>
+<link rel="stylesheet" href="swagger-ui.css">
+<link rel="stylesheet" href="index.css">
+<link rel="stylesheet" href="page.css">
+<link rel="icon" type="image/png" href="favicon-32x32.png">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="swagger-ui-bundle.js"></script>
+<script src="swagger-ui-standalone-preset.js"></script>
+<script src="swagger-initializer.js"></script>
+</body>
+</html>
+"#;
+
+/// A column for links, of which we have none, would make it wider than a phone.
+const STYLE: &str = ".swagger-ui .response-col_links { display: none }\n";
 
 /// `GET /docs/…`: the files of the page.
 pub fn page(path: &str) -> Result<Response, Problem> {
     static CONFIG: LazyLock<Arc<Config>> = LazyLock::new(|| {
-        Arc::new(Config::from("/openapi.json").validator_url("none"))
+        Arc::new(
+            Config::from("/openapi.json")
+                .validator_url("none")
+                .use_base_layout(),
+        )
     });
+    match path {
+        "" => return Ok(file(PAGE.into(), "text/html; charset=utf-8")),
+        "page.css" => return Ok(file(STYLE.into(), "text/css")),
+        _ => {}
+    }
     match utoipa_swagger_ui::serve(path, CONFIG.clone()) {
-        Ok(Some(SwaggerFile { bytes, content_type, .. })) => Ok(file(bytes.into(), &content_type)),
+        Ok(Some(SwaggerFile {
+            bytes,
+            content_type,
+            ..
+        })) => Ok(file(bytes.into(), &content_type)),
         _ => Err(Problem::not_found()),
     }
 }
@@ -84,99 +121,13 @@ fn file(bytes: Vec<u8>, content_type: &str) -> Response {
 }
 
 fn describe() -> OpenApi {
-    let create = operation("createUser", "Create a user", "POST, OPTIONS")
-        .description(Some(
-            "Creates a user exactly once. 201: there is one durable user. 503: nothing was written. \
-             504: unknown, and repeating the request with the same Idempotency-Key settles it.",
-        ))
-        .parameter(idempotency_key())
-        .request_body(Some(
-            RequestBodyBuilder::new()
-                .content(
-                    "application/json",
-                    ContentBuilder::new()
-                        .schema(Some(Ref::from_schema_name("NewUser")))
-                        .example(Some(json!({"email": "jane@example.com", "name": "Jane Doe"})))
-                        .build(),
-                )
-                .required(Some(Required::True))
-                .build(),
-        ))
-        .response(
-            "201",
-            response("The user, created now or by an earlier request with the same key.")
-                .content("application/json", user_content())
-                .header(
-                    "Location",
-                    header_of("Where to read the user.", json!(format!("/users/{EXAMPLE_ID}"))),
-                )
-                .header(
-                    "Idempotency-Replayed",
-                    header_of("Present when an earlier request created the user.", json!("true")),
-                ),
-        );
-    let faults = vec![
-        Fault::of("email", "must be an e-mail address, such as jane@example.com"),
-        Fault::of("name", "is required"),
-    ];
-    let create = problems(
-        create,
-        vec![
-            Problem::malformed("The body must be JSON (RFC 8259) in UTF-8."),
-            Problem::invalid(faults),
-            Problem::bad_idempotency_key(),
-            Problem::body_timeout(),
-            Problem::email_taken(),
-            Problem::too_large(),
-            Problem::unsupported_media_type(),
-            Problem::key_reused(),
-            Problem::unavailable(),
-            Problem::unknown_outcome(),
-        ],
+    let path = |method, operation: OperationBuilder| PathItem::new(method, operation);
+    let runs = probe("live", "Whether the process runs", Vec::new());
+    let serves = probe(
+        "ready",
+        "Whether requests can be expected to succeed",
+        vec![Problem::unavailable(), Problem::unknown_outcome()],
     );
-    let reads = || vec![Problem::malformed("The request must have one Host header.")];
-    let get = operation("getUser", "Read a user", "GET, HEAD, OPTIONS")
-        .parameter(
-            ParameterBuilder::new()
-                .name("id")
-                .parameter_in(ParameterIn::Path)
-                .required(Required::True)
-                .description(Some("The user's id. What is no UUID is no user's id: 404."))
-                .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
-                .example(Some(json!(EXAMPLE_ID))),
-        )
-        .response(
-            "200",
-            response("The user.").content("application/json", user_content()),
-        );
-    let mut problems_of_get = reads();
-    problems_of_get.extend([
-        Problem::not_found(),
-        Problem::unavailable(),
-        Problem::unknown_outcome(),
-    ]);
-    let get = problems(get, problems_of_get);
-    let status = |text: &'static str| {
-        response(text).content(
-            "application/json",
-            ContentBuilder::new()
-                .schema(Some(Ref::from_schema_name("Status")))
-                .example(Some(json!({"status": "ok"})))
-                .build(),
-        )
-    };
-    let live = operation("live", "Whether the process runs", "GET, HEAD, OPTIONS")
-        .response("200", status("It runs."));
-    let live = problems(live, reads());
-    let ready = operation("ready", "Whether requests can be expected to succeed", "GET, HEAD, OPTIONS")
-        .response("200", status("They can."));
-    let mut problems_of_ready = reads();
-    problems_of_ready.extend([Problem::unavailable(), Problem::unknown_outcome()]);
-    let ready = problems(ready, problems_of_ready);
-
-    let path = |method, operation: OperationBuilder| {
-        PathItemBuilder::new().operation(method, operation.build()).build()
-    };
     OpenApiBuilder::new()
         .info(
             InfoBuilder::new()
@@ -196,10 +147,10 @@ fn describe() -> OpenApi {
         )
         .paths(
             PathsBuilder::new()
-                .path("/users", path(HttpMethod::Post, create))
-                .path("/users/{id}", path(HttpMethod::Get, get))
-                .path("/livez", path(HttpMethod::Get, live))
-                .path("/readyz", path(HttpMethod::Get, ready)),
+                .path("/users", path(HttpMethod::Post, create_user()))
+                .path("/users/{id}", path(HttpMethod::Get, get_user()))
+                .path("/livez", path(HttpMethod::Get, runs))
+                .path("/readyz", path(HttpMethod::Get, serves)),
         )
         .components(Some(
             ComponentsBuilder::new()
@@ -210,7 +161,7 @@ fn describe() -> OpenApi {
                 .schema(
                     "Status",
                     ObjectBuilder::new()
-                        .property("status", text(Some("ok")))
+                        .property("status", string().enum_values(Some(["ok"])))
                         .required("status"),
                 )
                 .build(),
@@ -218,17 +169,103 @@ fn describe() -> OpenApi {
         .build()
 }
 
+fn create_user() -> OperationBuilder {
+    let example = json!({"email": "jane@example.com", "name": "Jane Doe"});
+    let location = header_of("Where to read the user.", &format!("/users/{EXAMPLE_ID}"));
+    let replayed = header_of("Present when an earlier request created the user.", "true");
+    let operation = operation("users", "createUser", "Create a user")
+        .description(Some(
+            "Creates a user exactly once. 201: there is one durable user. 503: nothing was written. \
+             504: unknown, and repeating the request with the same Idempotency-Key settles it.",
+        ))
+        .parameter(
+            header_parameter(
+                "Idempotency-Key",
+                "Makes the request safe to repeat: the same key with the same body creates one user. \
+                 Keys live as long as the user does.",
+            )
+            .schema(Some(
+                string()
+                    .min_length(Some(1))
+                    .max_length(Some(255))
+                    .pattern(Some("^[!-~]+$")),
+            )),
+        )
+        .request_body(Some(
+            RequestBodyBuilder::new()
+                .content("application/json", content("NewUser", example))
+                .required(Some(Required::True))
+                .build(),
+        ))
+        .response(
+            "201",
+            response("The user, created now or by an earlier request with the same key.")
+                .content("application/json", user())
+                .header("Location", location)
+                .header("Idempotency-Replayed", replayed),
+        );
+    let faults = vec![
+        Fault::of(
+            "email",
+            "must be an e-mail address, such as jane@example.com",
+        ),
+        Fault::of("name", "is required"),
+    ];
+    let might = vec![
+        Problem::malformed("The body must be JSON (RFC 8259) in UTF-8."),
+        Problem::invalid(faults),
+        Problem::bad_idempotency_key(),
+        Problem::body_timeout(),
+        Problem::email_taken(),
+        Problem::too_large(),
+        Problem::unsupported_media_type(),
+        Problem::key_reused(),
+        Problem::unavailable(),
+        Problem::unknown_outcome(),
+    ];
+    problems(operation, might)
+}
+
+fn get_user() -> OperationBuilder {
+    let operation = operation("users", "getUser", "Read a user")
+        .parameter(
+            ParameterBuilder::new()
+                .name("id")
+                .parameter_in(ParameterIn::Path)
+                .required(Required::True)
+                .description(Some("The user's id. What is no UUID is no user's id: 404."))
+                .schema(Some(string()))
+                .example(Some(json!(EXAMPLE_ID))),
+        )
+        .response(
+            "200",
+            response("The user.").content("application/json", user()),
+        );
+    let might = vec![
+        Problem::ambiguous_host(),
+        Problem::not_found(),
+        Problem::unavailable(),
+        Problem::unknown_outcome(),
+    ];
+    problems(operation, might)
+}
+
+fn probe(id: &str, summary: &str, mut might: Vec<Problem>) -> OperationBuilder {
+    let status = content("Status", json!({"status": "ok"}));
+    let operation = operation("probes", id, summary)
+        .response("200", response("Yes.").content("application/json", status));
+    might.push(Problem::ambiguous_host());
+    problems(operation, might)
+}
+
 /// What the service's rules accept (`users-svc/src/rules.rs`), as far as a schema can say it.
 fn new_user() -> Schema {
-    let email = format!(
-        "^[{SPACE}]*(?=[^@]{{1,64}}@){ATOM}(\\.{ATOM})*@{LABEL}(\\.{LABEL})+[{SPACE}]*$"
-    );
-    let name = format!(
-        "^[{SPACE}]*[^{SPACE}{CONTROL}]([^{CONTROL}]*[^{SPACE}{CONTROL}])?[{SPACE}]*$"
-    );
-    let string = |pattern: String, longest, description: &str, example: &str| {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
+    let email =
+        format!("^[{SPACE}]*(?=[^@]{{1,64}}@){ATOM}(\\.{ATOM})*@{LABEL}(\\.{LABEL})+[{SPACE}]*$");
+    let name =
+        format!("^[{SPACE}]*[^{SPACE}{CONTROL}]([^{CONTROL}]*[^{SPACE}{CONTROL}])?[{SPACE}]*$");
+    let member = |pattern: String, longest, description: &str, example: &str| {
+        string()
             .pattern(Some(pattern))
             .min_length(Some(1))
             .max_length(Some(longest))
@@ -239,7 +276,7 @@ fn new_user() -> Schema {
         .schema_type(Type::Object)
         .property(
             "email",
-            string(
+            member(
                 email,
                 254,
                 "An e-mail address in ASCII with a dotted domain. Space around it is dropped. Unique \
@@ -250,7 +287,7 @@ fn new_user() -> Schema {
         .required("email")
         .property(
             "name",
-            string(
+            member(
                 name,
                 200,
                 "Space around it is dropped. No control or bidi override characters.",
@@ -262,105 +299,98 @@ fn new_user() -> Schema {
         .into()
 }
 
-fn operation(id: &str, summary: &str, allow: &str) -> OperationBuilder {
+fn operation(tag: &str, id: &str, summary: &str) -> OperationBuilder {
     OperationBuilder::new()
         .operation_id(Some(id))
         .summary(Some(summary))
-        .tag("users")
-        .parameter(
-            ParameterBuilder::new()
-                .name("X-Request-Id")
-                .parameter_in(ParameterIn::Header)
-                .description(Some(
-                    "Names the request in logs and in the response. What is not 1 to 128 visible \
-                     ASCII characters is replaced.",
-                ))
-                .schema(Some(ObjectBuilder::new().schema_type(Type::String))),
-        )
-        .parameter(
-            ParameterBuilder::new()
-                .name("traceparent")
-                .parameter_in(ParameterIn::Header)
-                .description(Some("W3C Trace Context; what is none is ignored."))
-                .schema(Some(ObjectBuilder::new().schema_type(Type::String))),
-        )
-        .description(Some(format!("Allowed here: {allow}.")))
+        .tag(tag)
+        .parameter(header_parameter(
+            "X-Request-Id",
+            "Names the request in logs and in the response. What is not 1 to 128 visible ASCII \
+             characters is replaced.",
+        ))
+        .parameter(header_parameter(
+            "traceparent",
+            "W3C Trace Context; what is none is ignored.",
+        ))
 }
 
-fn idempotency_key() -> Parameter {
+fn header_parameter(name: &str, description: &str) -> ParameterBuilder {
     ParameterBuilder::new()
-        .name("Idempotency-Key")
+        .name(name)
         .parameter_in(ParameterIn::Header)
-        .description(Some(
-            "Makes the request safe to repeat: the same key with the same body creates one user. Keys \
-             live as long as the user does.",
-        ))
-        .schema(Some(
-            ObjectBuilder::new()
-                .schema_type(Type::String)
-                .min_length(Some(1))
-                .max_length(Some(255))
-                .pattern(Some("^[!-~]+$")),
-        ))
-        .build()
-}
-
-fn user_content() -> Content {
-    ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name("User")))
-        .example(Some(json!({
-            "id": EXAMPLE_ID, "email": "jane@example.com", "name": "Jane Doe"
-        })))
-        .build()
-}
-
-/// A response with what every response carries.
-fn response(description: &str) -> ResponseBuilder {
-    ResponseBuilder::new().description(description).header(
-        "X-Request-Id",
-        header_of("The request's id, in logs and in problems.", json!(EXAMPLE_ID)),
-    )
-}
-
-fn header_of(description: &str, example: Value) -> utoipa::openapi::Header {
-    HeaderBuilder::new()
-        .schema(ObjectBuilder::new().schema_type(Type::String))
         .description(Some(description))
+        .schema(Some(string()))
+}
+
+fn string() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
+
+fn content(schema: &str, example: Value) -> Content {
+    ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name(schema)))
         .example(Some(example))
         .build()
 }
 
-fn text(only: Option<&'static str>) -> ObjectBuilder {
-    ObjectBuilder::new()
-        .schema_type(Type::String)
-        .enum_values(only.map(|only| [only]))
+fn user() -> Content {
+    let example = json!({ "id": EXAMPLE_ID, "email": "jane@example.com", "name": "Jane Doe" });
+    content("User", example)
+}
+
+/// A response with what every response carries.
+fn response(description: &str) -> ResponseBuilder {
+    let id = header_of("The request's id, in logs and in problems.", EXAMPLE_ID);
+    ResponseBuilder::new()
+        .description(description)
+        .header("X-Request-Id", id)
+}
+
+fn header_of(description: &str, example: &str) -> Header {
+    HeaderBuilder::new()
+        .schema(Some(string()))
+        .description(Some(description))
+        .example(Some(json!(example)))
+        .build()
 }
 
 /// Adds the responses for `problems`; those that share a status are examples of one response.
 fn problems(operation: OperationBuilder, problems: Vec<Problem>) -> OperationBuilder {
     let mut by_status: BTreeMap<u16, Vec<Problem>> = BTreeMap::new();
     for problem in problems {
-        by_status.entry(problem.status().as_u16()).or_default().push(problem);
+        by_status
+            .entry(problem.status().as_u16())
+            .or_default()
+            .push(problem);
     }
-    by_status.into_iter().fold(operation, |operation, (status, problems)| {
-        let titles: Vec<&str> = problems.iter().map(Problem::title).collect();
-        let mut described = response(&titles.join(", or "));
-        for (name, value) in problems.iter().flat_map(Problem::headers) {
-            let example = json!(String::from_utf8_lossy(value.as_bytes()));
-            described = described.header(name.as_str(), header_of("As it is sent.", example));
-        }
-        let examples = problems.iter().map(|problem| {
-            let document = serde_json::to_value(problem.document(EXAMPLE_ID)).unwrap_or_default();
-            let example = ExampleBuilder::new().summary(problem.title()).value(Some(document));
-            (problem.title().to_lowercase().replace(' ', "-"), example.build())
-        });
-        let content = ContentBuilder::new()
-            .schema(Some(Ref::from_schema_name("Problem")))
-            .examples_from_iter(examples)
-            .build();
-        operation.response(
-            status.to_string(),
-            described.content("application/problem+json", content),
-        )
-    })
+    by_status
+        .into_iter()
+        .fold(operation, |operation, (status, problems)| {
+            let titles: Vec<&str> = problems.iter().map(Problem::title).collect();
+            let mut described = response(&titles.join(", or "));
+            for (name, value) in problems.iter().flat_map(Problem::headers) {
+                let example = value.to_str().unwrap_or_default();
+                described = described.header(name.as_str(), header_of("As it is sent.", example));
+            }
+            let examples = problems.iter().map(|problem| {
+                let document =
+                    serde_json::to_value(problem.document(EXAMPLE_ID)).unwrap_or_default();
+                let example = ExampleBuilder::new()
+                    .summary(problem.title())
+                    .value(Some(document));
+                (
+                    problem.title().to_lowercase().replace(' ', "-"),
+                    example.build(),
+                )
+            });
+            let content = ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name("Problem")))
+                .examples_from_iter(examples)
+                .build();
+            operation.response(
+                status.to_string(),
+                described.content("application/problem+json", content),
+            )
+        })
 }

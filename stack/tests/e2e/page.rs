@@ -22,7 +22,11 @@ struct Driver {
 impl Driver {
     /// `None`: this machine has no Chromium.
     fn start() -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let process = Command::new("chromedriver")
             .arg(format!("--port={port}"))
             .stdout(Stdio::null())
@@ -40,13 +44,15 @@ impl Driver {
                 format!("--user-data-dir={}", profile.display()),
                 format!("--window-size={width},{height}"),
             ],
+            // A window cannot be as narrow as a phone.
+            "mobileEmulation": { "deviceMetrics": { "width": width, "height": height, "mobile": false } },
         });
         let mut capabilities = serde_json::Map::new();
         capabilities.insert("browserName".into(), json!("chrome"));
         capabilities.insert("goog:chromeOptions".into(), options);
-        capabilities.insert("goog:loggingPrefs".into(), json!({ "browser": "ALL" }));
         let url = format!("http://127.0.0.1:{}", self.port);
-        let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
+        let mut builder =
+            ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
         builder.capabilities(capabilities);
         for _ in 0..200 {
             if let Ok(client) = builder.connect(&url).await {
@@ -68,11 +74,16 @@ impl Drop for Driver {
 #[test]
 fn the_page_creates_a_user_in_a_real_browser() {
     let Some(driver) = Driver::start() else {
-        eprintln!("SKIPPED: no chromedriver on the PATH; on Debian: apt-get install chromium chromium-driver");
+        eprintln!(
+            "SKIPPED: no chromedriver on the PATH; on Debian: apt-get install chromium chromium-driver"
+        );
         return;
     };
     let system = System::start();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         for (name, size) in [("desk", (1280, 1000)), ("phone", (390, 844))] {
             let profile = tempfile::tempdir().unwrap();
@@ -97,19 +108,31 @@ async fn try_it(
     let click = async |css: &str| {
         let selector = format!("{operation} {css}");
         let element = browser.wait().at_most(Duration::from_secs(20));
-        element.for_element(Locator::Css(&selector)).await?.click().await
+        element
+            .for_element(Locator::Css(&selector))
+            .await?
+            .click()
+            .await
     };
     click(".opblock-summary-control").await?;
     click(".try-out__btn").await?;
     click(".execute").await?;
     let status = format!("{operation} .live-responses-table .response .response-col_status");
     let wait = browser.wait().at_most(Duration::from_secs(20));
-    let status = wait.for_element(Locator::Css(&status)).await?.text().await?;
+    let status = wait
+        .for_element(Locator::Css(&status))
+        .await?
+        .text()
+        .await?;
     let expected = if name == "desk" { "201" } else { "409" };
     assert!(status.starts_with(expected), "{name}: {status}");
     // Nothing may be wider than the screen.
     let wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
-    assert_eq!(browser.execute(wide, Vec::new()).await?, 0, "{name} scrolls sideways");
+    assert_eq!(
+        browser.execute(wide, Vec::new()).await?,
+        0,
+        "{name} scrolls sideways"
+    );
     if let Some(folder) = env::var_os("SCREENSHOTS") {
         browser.execute("window.scrollTo(0, 0)", Vec::new()).await?;
         let picture = browser.screenshot().await?;

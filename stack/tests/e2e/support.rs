@@ -134,13 +134,10 @@ impl Program {
     /// The address it says it listens on.
     pub fn addr(&mut self) -> SocketAddr {
         let line = self.wait_for("listening");
-        let addr = line
-            .split("addr=")
-            .nth(1)
-            .unwrap()
-            .split(' ')
-            .next()
-            .unwrap();
+        // addr=… in text, "addr":"…" in JSON.
+        let after = line.split("addr").nth(1).unwrap();
+        let addr = after.trim_start_matches(['=', '"', ':']);
+        let addr = addr.split([' ', '"']).next().unwrap();
         addr.parse().unwrap()
     }
 
