@@ -69,7 +69,9 @@ fn main() -> anyhow::Result<()> {
         }
     }
     if args.idle > 0 {
-        report.idle = Some(system.memory_with_idle_connections(args.idle)?);
+        // Of its own, as memory that a load has left behind is not that of idle connections.
+        let fresh = System::start(&server, "bench", args.workers)?;
+        report.idle = Some(fresh.memory_with_idle_connections(args.idle)?);
     }
     report.write(&args.out)?;
     if let Some(rows) = args.rows {

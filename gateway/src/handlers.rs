@@ -53,6 +53,9 @@ pub async fn ready(call: Call<'_>) -> Result<Response, Problem> {
     if call.draining {
         return Err(Problem::unavailable().because("this gateway is stopping"));
     }
+    if !call.users.is_linked() {
+        return Err(Problem::unavailable().because("a link to the users service is down"));
+    }
     if !call.users.serving(call.trace).await? {
         return Err(Problem::unavailable().because("the users service is not serving"));
     }

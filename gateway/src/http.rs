@@ -1,7 +1,8 @@
 //! HTTP: connections with their limits, routes, and what every response carries.
 
 use std::{
-    convert::Infallible, future::Future, panic::AssertUnwindSafe, pin::pin, rc::Rc, time::Duration,
+    convert::Infallible, future::Future, panic::AssertUnwindSafe, pin::pin, rc::Rc, sync::Arc,
+    time::Duration,
 };
 
 use futures::{
@@ -30,6 +31,7 @@ use warp::{
 
 use crate::{
     Config, handlers,
+    link::Links,
     observe::{NO_ROUTE, Observer},
     openapi,
     problem::Problem,
@@ -55,6 +57,7 @@ pub struct HttpWorker<S> {
 /// Makes the worker of this thread, inside its runtime.
 pub fn worker(
     config: &Config,
+    links: &Arc<Links>,
     shutdown: &CancellationToken,
 ) -> HttpWorker<
     impl Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + 'static,
@@ -65,6 +68,7 @@ pub fn worker(
         .div_ceil(workers::count(&config.process));
     let users = UsersClient::new(
         config.users_addr.clone(),
+        links.clone(),
         config.request_timeout_ms,
         max_in_flight,
     );

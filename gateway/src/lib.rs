@@ -14,6 +14,7 @@ use std::{
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
@@ -32,8 +33,9 @@ pub fn run(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     tracing::info!(addr = %listener.local_addr()?, users = %config.users_addr, "gateway listening");
+    let links = Arc::default();
     workers::run(listener, &config.process, shutdown, || {
-        http::worker(config, shutdown)
+        http::worker(config, &links, shutdown)
     })
 }
 

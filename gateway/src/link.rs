@@ -1,12 +1,19 @@
 //! A link to the users service: one connection, made again for as long as the process runs.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use capnp_rpc::{Disconnector, rpc_twoparty_capnp::Side};
 use metrics::{counter, gauge};
 use tokio::{
     net::{TcpStream, lookup_host},
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinHandle,
     time::{Instant, sleep, timeout, timeout_at},
 };
@@ -30,6 +37,15 @@ pub struct Down;
 /// A link to the users service, up or on its way up. Lives on one thread.
 pub struct Link {
     state: watch::Receiver<State>,
+    all: Arc<Links>,
+}
+
+/// What the links of a process, one on each thread, know of each other.
+#[derive(Default)]
+pub struct Links {
+    down: AtomicUsize,
+    /// One of them has found the service again; the others need not wait.
+    found: Notify,
 }
 
 #[derive(Clone)]
@@ -42,12 +58,18 @@ impl Link {
     /// Starts connecting to one of `addr`, hosts and ports with commas between them, and never gives up.
     ///
     /// Call it on a thread that runs a tokio local runtime; the link lasts as long as the runtime.
-    pub fn new(addr: String) -> Self {
+    pub fn new(addr: String, all: Arc<Links>) -> Self {
         let (publish, state) = watch::channel(State::Down {
             since: Instant::now(),
         });
-        tokio::task::spawn_local(keep_connected(addr, publish));
-        Self { state }
+        all.down.fetch_add(1, Ordering::Relaxed);
+        tokio::task::spawn_local(keep_connected(addr, publish, all.clone()));
+        Self { state, all }
+    }
+
+    /// Whether the links of all threads are up: the next request may come to any of them.
+    pub fn all_up(&self) -> bool {
+        self.all.down.load(Ordering::Relaxed) == 0
     }
 
     /// The service to call. While the link is down, waits for it up to `deadline`; once it has been
@@ -80,7 +102,7 @@ struct Connected {
     disconnector: Disconnector<Side>,
 }
 
-async fn keep_connected(addr: String, state: watch::Sender<State>) {
+async fn keep_connected(addr: String, state: watch::Sender<State>, all: Arc<Links>) {
     // Of all threads together.
     let up = gauge!("rpc_client_links_up");
     let mut backoff = BACKOFF.0;
@@ -96,6 +118,8 @@ async fn keep_connected(addr: String, state: watch::Sender<State>) {
                 (backoff, reported) = (BACKOFF.0, false);
                 counter!("rpc_client_connects_total").increment(1);
                 up.increment(1.0);
+                all.down.fetch_sub(1, Ordering::Relaxed);
+                all.found.notify_waiters();
                 state.send_replace(State::Up(client.clone()));
                 let cause = tokio::select! {
                     ended = &mut connection => match ended {
@@ -108,6 +132,7 @@ async fn keep_connected(addr: String, state: watch::Sender<State>) {
                     since: Instant::now(),
                 });
                 up.decrement(1.0);
+                all.down.fetch_add(1, Ordering::Relaxed);
                 // Fails the calls in flight, so that they can be repeated elsewhere.
                 let _ = disconnector.await;
                 tracing::warn!(%addr, cause, "lost the users service; reconnecting");
@@ -119,7 +144,11 @@ async fn keep_connected(addr: String, state: watch::Sender<State>) {
             Err(error) => tracing::debug!(%addr, "cannot reach the users service: {error:#}"),
         }
         // A random part, so that many gateways do not come back all at once.
-        sleep(backoff.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        let pause = sleep(backoff.mul_f64(0.5 + fastrand::f64() / 2.0));
+        tokio::select! {
+            () = pause => {}
+            () = all.found.notified() => {}
+        }
         backoff = (backoff * 2).min(BACKOFF.1);
     }
 }

@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,7 +20,7 @@ use users_rpc::users_capnp::{
 };
 use uuid::Uuid;
 
-use crate::link::Link;
+use crate::link::{Link, Links};
 
 /// Attempts after the first. More would only add load to a service in trouble.
 const MAX_RETRIES: usize = 2;
@@ -99,13 +100,13 @@ struct Inner {
 }
 
 impl UsersClient {
-    /// Starts a link to `addr`. Each call gets `timeout` in all, and at most `max_in_flight` calls
+    /// Starts a link to `addr`, one of `links`. Each call gets `timeout` in all, and at most `max_in_flight` calls
     /// run at once.
     ///
     /// Call it on a thread that runs a tokio local runtime.
-    pub fn new(addr: String, timeout: Duration, max_in_flight: usize) -> Self {
+    pub fn new(addr: String, links: Arc<Links>, timeout: Duration, max_in_flight: usize) -> Self {
         Self(Rc::new(Inner {
-            link: Link::new(addr),
+            link: Link::new(addr, links),
             timeout,
             max_in_flight,
             in_flight: Cell::new(0),
@@ -148,6 +149,11 @@ impl UsersClient {
             }
         })
         .await
+    }
+
+    /// Whether every thread of this process has a link to the service.
+    pub fn is_linked(&self) -> bool {
+        self.0.link.all_up()
     }
 
     /// Whether the service can serve calls now.

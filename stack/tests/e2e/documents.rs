@@ -84,6 +84,7 @@ fn the_compose_file_names_only_settings_that_exist() {
             .lines()
             .take_while(|line| line.starts_with("      "));
         lines
+            .filter(|line| !line.trim().starts_with('#'))
             .map(|line| line.trim().split(':').next().unwrap().to_owned())
             .collect::<BTreeSet<_>>()
     };
