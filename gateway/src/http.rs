@@ -30,10 +30,9 @@ use warp::{
 };
 
 use crate::{
-    Config, handlers,
+    Config, docs, handlers,
     link::Links,
     observe::{NO_ROUTE, Observer},
-    openapi,
     problem::Problem,
     users_client::UsersClient,
 };
@@ -208,9 +207,9 @@ fn routes(handlers: Handlers) -> impl Filter<Extract = (Response,), Error = Infa
                         match route {
                             "/livez" => Ok(handlers::alive()),
                             "/readyz" => handlers::ready(call).await,
-                            "/openapi.json" => Ok(openapi::document()),
-                            "/docs" => Ok(openapi::to_page()),
-                            _ => openapi::page(&file),
+                            "/openapi.json" => Ok(docs::document()),
+                            "/docs" => Ok(docs::to_page()),
+                            _ => docs::page(&file),
                         }
                     })
             });

@@ -2,6 +2,7 @@
 
 mod body;
 mod config;
+mod docs;
 mod handlers;
 mod http;
 mod link;

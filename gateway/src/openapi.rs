@@ -1,10 +1,7 @@
 //! The HTTP interface described: an OpenAPI 3.1 document, made from the types and the problems that the
-//! code answers with, and a page to read it and try it.
+//! code answers with.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, LazyLock},
-};
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde_json::{Value, json};
 use utoipa::{
@@ -20,11 +17,8 @@ use utoipa::{
         schema::{AdditionalProperties, Type},
     },
 };
-use utoipa_swagger_ui::{Config, SwaggerFile};
-use warp::http::{HeaderValue, StatusCode, header};
 
 use crate::{
-    http::Response,
     problem::{Document, Fault, Problem},
     users_client::User,
 };
@@ -39,85 +33,10 @@ const ATOM: &str = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
 const LABEL: &str = "[A-Za-z0-9-]{1,63}";
 const EXAMPLE_ID: &str = "0190a3f4-7c3e-7cc8-a1b2-0242ac120002";
 
-/// The page runs nothing and loads nothing but what this gateway serves.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-    img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-/// `GET /openapi.json`: the document.
-pub fn document() -> Response {
+/// The document, as JSON.
+pub fn document() -> &'static str {
     static DOCUMENT: LazyLock<String> = LazyLock::new(|| describe().to_json().unwrap_or_default());
-    file(DOCUMENT.as_bytes().into(), "application/json")
-}
-
-/// The page itself; the library's own does not fit on phones.
-const PAGE: &str = r#"<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Users</title>
-<link rel="stylesheet" href="swagger-ui.css">
-<link rel="stylesheet" href="index.css">
-<link rel="stylesheet" href="page.css">
-<link rel="icon" type="image/png" href="favicon-32x32.png">
-</head>
-<body>
-<div id="swagger-ui"></div>
-<script src="swagger-ui-bundle.js"></script>
-<script src="swagger-ui-standalone-preset.js"></script>
-<script src="swagger-initializer.js"></script>
-</body>
-</html>
-"#;
-
-/// A column for links, of which we have none, would make it wider than a phone.
-const STYLE: &str = ".swagger-ui .response-col_links { display: none }\n";
-
-/// `GET /docs/…`: the files of the page.
-pub fn page(path: &str) -> Result<Response, Problem> {
-    static CONFIG: LazyLock<Arc<Config>> = LazyLock::new(|| {
-        Arc::new(
-            Config::from("/openapi.json")
-                .validator_url("none")
-                .use_base_layout(),
-        )
-    });
-    match path {
-        "" => return Ok(file(PAGE.into(), "text/html; charset=utf-8")),
-        "page.css" => return Ok(file(STYLE.into(), "text/css")),
-        _ => {}
-    }
-    match utoipa_swagger_ui::serve(path, CONFIG.clone()) {
-        Ok(Some(SwaggerFile {
-            bytes,
-            content_type,
-            ..
-        })) => Ok(file(bytes.into(), &content_type)),
-        _ => Err(Problem::not_found()),
-    }
-}
-
-/// `GET /docs`: to the page, whose files lie beside it.
-pub fn to_page() -> Response {
-    let mut response = Response::default();
-    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
-    response
-        .headers_mut()
-        .insert(header::LOCATION, HeaderValue::from_static("/docs/"));
-    response
-}
-
-fn file(bytes: Vec<u8>, content_type: &str) -> Response {
-    let mut response = Response::new(bytes.into());
-    let headers = response.headers_mut();
-    if let Ok(content_type) = HeaderValue::from_str(content_type) {
-        headers.insert(header::CONTENT_TYPE, content_type);
-    }
-    let policy = HeaderValue::from_static(PAGE_POLICY);
-    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-    let nosniff = HeaderValue::from_static("nosniff");
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
-    response
+    &DOCUMENT
 }
 
 fn describe() -> OpenApi {
@@ -135,8 +54,7 @@ fn describe() -> OpenApi {
                 .version(env!("CARGO_PKG_VERSION"))
                 .description(Some(
                     "Creates users exactly once, and reads them. HEAD works where GET does; OPTIONS \
-                     answers 204 with what is allowed, and any other method is 405 with the same. A head \
-                     of a request larger than 16 KiB is 431, without a body.",
+                     answers 204 with what is allowed, and any other method is 405 with the same.",
                 ))
                 .license(Some(
                     LicenseBuilder::new()
@@ -313,6 +231,10 @@ fn operation(tag: &str, id: &str, summary: &str) -> OperationBuilder {
             "traceparent",
             "W3C Trace Context; what is none is ignored.",
         ))
+        .response(
+            "431",
+            ResponseBuilder::new().description("The head is larger than 16 KiB. No body."),
+        )
 }
 
 fn header_parameter(name: &str, description: &str) -> ParameterBuilder {
