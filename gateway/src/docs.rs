@@ -32,7 +32,7 @@ const PAGE: &str = r#"<!DOCTYPE html>
 </html>
 "#;
 
-/// A column for links, of which we have none, would make it wider than a phone.
+/// The column for links, with one link in it, would make the page wider than a phone.
 const STYLE: &str = ".swagger-ui .response-col_links { display: none }\n";
 
 /// `GET /openapi.json`: the document.

@@ -12,6 +12,7 @@ use utoipa::{
         Required, ResponseBuilder, Schema,
         example::ExampleBuilder,
         header::HeaderBuilder,
+        link::LinkBuilder,
         path::{OperationBuilder, ParameterBuilder, ParameterIn},
         request_body::RequestBodyBuilder,
         schema::{AdditionalProperties, Type},
@@ -120,7 +121,14 @@ fn create_user() -> OperationBuilder {
             response("The user, created now or by an earlier request with the same key.")
                 .content("application/json", user())
                 .header("Location", location)
-                .header("Idempotency-Replayed", replayed),
+                .header("Idempotency-Replayed", replayed)
+                .link(
+                    "getUser",
+                    LinkBuilder::new()
+                        .operation_id("getUser")
+                        .parameter("id", "$response.body#/id")
+                        .build(),
+                ),
         );
     let faults = vec![
         Fault::of(
