@@ -137,6 +137,8 @@ impl<Q: Send + 'static, A: Send + 'static> Queue<Q, A> {
         while state.waiting.front().is_some_and(|job| job.is_late(now)) {
             state.waiting.pop_front();
         }
+        // Also when it is not yet time: a queue that only grows is what operators look for.
+        self.seen.depth.set(gauged(state.waiting.len()));
         let first = state.waiting.front()?;
         let is_worth_another =
             state.waiting.len() >= self.max_batch || now - first.since >= PATIENCE;

@@ -28,7 +28,7 @@ pub struct Config {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<Secret>,
 
-    /// Connections to PostgreSQL. Half of them write at the same time, the rest read. More writers
+    /// Connections to PostgreSQL. At most half of them write at the same time. More writers
     /// make smaller batches; too few leave the server's disk idle between commits.
     #[arg(long, env = "DATABASE_POOL_SIZE", default_value_t = 4, value_parser = at_least_one)]
     pub database_pool_size: usize,
