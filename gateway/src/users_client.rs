@@ -217,12 +217,14 @@ impl UsersClient {
             .set((inner.retries.get() + RETRY_BUDGET).min(RETRY_BURST));
         // Whether an attempt may have written, and why the last one failed.
         let (mut unknown, mut cause) = (false, None::<String>);
+        let mut reason = "";
         for attempt in 0..=MAX_RETRIES {
             if attempt > 0 {
                 if !inner.spend_retry() {
                     shed("retry_budget");
                     break;
                 }
+                counter!("rpc_client_retries_total", "reason" => reason).increment(1);
                 sleep(RETRY_PAUSE.mul_f64(fastrand::f64())).await;
             }
             let Ok(client) = inner.link.client(deadline).await else {
@@ -251,7 +253,7 @@ impl UsersClient {
                 Err(_) => return Err(CallError::Unknown("no answer in time".into())),
             };
             tracing::debug!(%error, attempt, "a call to the users service failed");
-            let reason = match error.kind {
+            reason = match error.kind {
                 ErrorKind::Overloaded => "overloaded",
                 ErrorKind::Disconnected => "disconnected",
                 ErrorKind::Unimplemented => "unimplemented",
@@ -261,9 +263,6 @@ impl UsersClient {
             unknown |= effect == Effect::Write && !matches!(reason, "overloaded" | "unimplemented");
             if reason == "unimplemented" {
                 break;
-            }
-            if attempt < MAX_RETRIES {
-                counter!("rpc_client_retries_total", "reason" => reason).increment(1);
             }
         }
         let cause = cause.unwrap_or_default();
