@@ -27,6 +27,22 @@ pub struct UserBody {
     pub name: String,
 }
 
+/// A stored user, as bodies of responses have it.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub struct User {
+    /// A UUID.
+    pub id: String,
+    /// In the case it was given.
+    pub email: String,
+    pub name: String,
+}
+
+impl From<users_client::User> for User {
+    fn from(users_client::User { id, email, name }: users_client::User) -> Self {
+        Self { id, email, name }
+    }
+}
+
 /// Refuses bodies that do not say they are plain JSON (RFC 9110, sections 8.3 and 8.4).
 pub fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();

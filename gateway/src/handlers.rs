@@ -2,6 +2,7 @@
 
 use bytes::Buf;
 use futures::Stream;
+use users_client::{CallError, Created, NewUser};
 use uuid::{Uuid, uuid};
 use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -9,7 +10,6 @@ use crate::{
     body,
     http::{Call, Response, json},
     problem::{Fault, Problem},
-    users_client::{CallError, Created, NewUser, User},
 };
 
 /// Turns an `Idempotency-Key` into the id of the user it creates (UUIDv5, RFC 9562 section 5.5).
@@ -28,7 +28,7 @@ pub async fn create_user(
     let body::UserBody { email, name } = body::decode(&body::read(call.headers, body).await?)?;
     let new = NewUser { id, email, name };
     match call.users.create_user(&new, call.trace).await? {
-        Created::Stored { user, replayed } => Ok(created(&user, replayed)),
+        Created::Stored { user, replayed } => Ok(created(&user.into(), replayed)),
         Created::Invalid(errors) => Err(Problem::invalid(
             errors
                 .iter()
@@ -43,7 +43,7 @@ pub async fn create_user(
 /// `GET /users/{id}`: 200 with the user.
 pub async fn get_user(call: Call<'_>, id: &str) -> Result<Response, Problem> {
     match call.users.get_user(id, call.trace).await? {
-        Some(user) => Ok(json(StatusCode::OK, &user)),
+        Some(user) => Ok(json(StatusCode::OK, &body::User::from(user))),
         None => Err(Problem::not_found()),
     }
 }
@@ -67,7 +67,7 @@ pub fn alive() -> Response {
     json(StatusCode::OK, &serde_json::json!({ "status": "ok" }))
 }
 
-fn created(user: &User, replayed: bool) -> Response {
+fn created(user: &body::User, replayed: bool) -> Response {
     let mut response = json(StatusCode::CREATED, user);
     let headers = response.headers_mut();
     if let Ok(location) = HeaderValue::try_from(format!("/users/{}", user.id)) {
@@ -97,6 +97,7 @@ fn user_id(headers: &HeaderMap) -> Result<Uuid, Problem> {
 impl From<CallError> for Problem {
     fn from(error: CallError) -> Self {
         match error {
+            CallError::Unimplemented => Self::unavailable().because(error.to_string()),
             CallError::Unavailable(cause) => Self::unavailable().because(cause),
             CallError::Unknown(cause) => Self::unknown_outcome().because(cause),
         }

@@ -1,8 +1,7 @@
 //! HTTP: connections with their limits, routes, and what every response carries.
 
 use std::{
-    convert::Infallible, future::Future, panic::AssertUnwindSafe, pin::pin, rc::Rc, sync::Arc,
-    time::Duration,
+    convert::Infallible, future::Future, panic::AssertUnwindSafe, pin::pin, rc::Rc, time::Duration,
 };
 
 use futures::{
@@ -23,6 +22,7 @@ use send_wrapper::SendWrapper;
 use serde::Serialize;
 use tokio::{net::TcpStream, time::sleep};
 use tokio_util::sync::CancellationToken;
+use users_client::Replicas;
 use warp::{
     Filter,
     http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header},
@@ -31,10 +31,9 @@ use warp::{
 
 use crate::{
     Config, docs, handlers,
-    link::Links,
     observe::{NO_ROUTE, Observer},
     problem::Problem,
-    users_client::UsersClient,
+    users::Users,
 };
 
 pub use warp::reply::Response;
@@ -56,7 +55,7 @@ pub struct HttpWorker<S> {
 /// Makes the worker of this thread, inside its runtime.
 pub fn worker(
     config: &Config,
-    links: &Arc<Links>,
+    replicas: &Replicas,
     shutdown: &CancellationToken,
 ) -> HttpWorker<
     impl Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + 'static,
@@ -65,12 +64,7 @@ pub fn worker(
     let max_in_flight = config
         .max_in_flight
         .div_ceil(workers::count(&config.process));
-    let users = UsersClient::new(
-        config.users_addr.clone(),
-        links.clone(),
-        config.request_timeout_ms,
-        max_in_flight,
-    );
+    let users = Users::new(replicas.clone(), config.request_timeout_ms, max_in_flight);
     let observer = Observer::new();
     let handlers = Handlers {
         users,
@@ -152,7 +146,7 @@ where
 type Shared = SendWrapper<Rc<Handlers>>;
 
 struct Handlers {
-    users: UsersClient,
+    users: Users,
     draining: CancellationToken,
     observer: Rc<Observer>,
 }
@@ -230,7 +224,7 @@ fn template(path: &str) -> (&'static str, String) {
 
 /// A request, as handlers get it.
 pub struct Call<'a> {
-    pub users: &'a UsersClient,
+    pub users: &'a Users,
     pub method: &'a Method,
     pub headers: &'a HeaderMap,
     pub trace: TraceContext,

@@ -5,22 +5,21 @@ mod config;
 mod docs;
 mod handlers;
 mod http;
-mod link;
 mod observe;
 mod openapi;
 mod problem;
-mod users_client;
+mod users;
 
 use std::{
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     process::ExitCode,
-    sync::Arc,
     time::Duration,
 };
 
 use process::{settings, workers};
 use tokio_util::sync::CancellationToken;
+use users_client::Replicas;
 
 pub use config::{Command, Config};
 
@@ -34,9 +33,9 @@ pub fn run(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     tracing::info!(addr = %listener.local_addr()?, users = %config.users_addr, "gateway listening");
-    let links = Arc::default();
+    let replicas = Replicas::of(&config.users_addr);
     workers::run(listener, &config.process, shutdown, || {
-        http::worker(config, &links, shutdown)
+        http::worker(config, &replicas, shutdown)
     })
 }
 

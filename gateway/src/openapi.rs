@@ -20,8 +20,8 @@ use utoipa::{
 };
 
 use crate::{
+    body::User,
     problem::{Document, Fault, Problem},
-    users_client::User,
 };
 
 /// White space as both ends of a value may have it, in a class of ECMA-262.

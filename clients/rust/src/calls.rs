@@ -4,23 +4,25 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     rc::Rc,
-    sync::Arc,
     time::Duration,
 };
 
 use capnp::ErrorKind;
 use metrics::{Histogram, counter, histogram};
-use process::trace::{Kind, Span, TraceContext};
 use tokio::{
     task::spawn_local,
     time::{Instant, sleep, timeout_at},
 };
 use users_rpc::users_capnp::{
-    call_context, create_user_response, field_error, get_user_response, user, users,
+    call_context, create_user_response, field_error, get_user_response, list_users_response, user,
+    users,
 };
 use uuid::Uuid;
 
-use crate::link::{Link, Links};
+use crate::{
+    CallError, Created, FieldError, Listed, NewUser, Replicas, User,
+    links::{Link, Links},
+};
 
 /// Attempts after the first. More would only add load to a service in trouble.
 const MAX_RETRIES: usize = 2;
@@ -32,82 +34,45 @@ const RETRY_BURST: f64 = 100.0;
 /// Longest pause before a retry; the pause is a random part of it.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// A user to create, with the id that makes creating it safe to repeat.
+/// What a call carries beside its arguments.
 #[derive(Clone, Debug)]
-pub struct NewUser {
-    /// Picked by the caller; the same for each repetition.
-    pub id: Uuid,
-    /// As the client gave it; the service trims and checks it.
-    pub email: String,
-    /// As the client gave it; the service trims and checks it.
-    pub name: String,
+pub struct CallOptions {
+    /// How long the call may take in all, repetitions included.
+    pub timeout: Duration,
+    /// The caller's place in a trace (W3C Trace Context); empty: none.
+    pub traceparent: String,
 }
 
-/// A stored user.
-#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize, utoipa::ToSchema)]
-pub struct User {
-    /// A UUID.
-    pub id: String,
-    /// In the case it was given.
-    pub email: String,
-    pub name: String,
+impl Default for CallOptions {
+    /// Five seconds, and no trace.
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(5),
+            traceparent: String::new(),
+        }
+    }
 }
 
-/// One fault of a request.
-#[derive(Clone, Debug)]
-pub struct FieldError {
-    /// Name of the field; empty: the request as a whole.
-    pub field: String,
-    pub reason: String,
-}
-
-/// What became of a user to create.
-#[derive(Debug)]
-pub enum Created {
-    /// It is stored; `replayed`: by an earlier call with the same id, email and name.
-    Stored {
-        user: User,
-        replayed: bool,
-    },
-    Invalid(Vec<FieldError>),
-    EmailTaken,
-    /// The id belongs to a user with another email or name.
-    IdConflict,
-}
-
-/// Why a call brought no outcome.
-///
-/// Each says why, for the log.
-#[derive(Debug)]
-pub enum CallError {
-    /// Nothing was written.
-    Unavailable(String),
-    /// The call may or may not have had its effect.
-    Unknown(String),
-}
-
-/// The users service as this thread calls it. Clones share the link.
+/// The users service as one thread calls it. Clones share the links.
 #[derive(Clone)]
-pub struct UsersClient(Rc<Inner>);
+pub struct LocalClient(Rc<Inner>);
 
 struct Inner {
-    link: Link,
-    timeout: Duration,
+    links: Rc<Links>,
     max_in_flight: usize,
     in_flight: Cell<usize>,
     retries: Cell<f64>,
     durations: RefCell<HashMap<(&'static str, &'static str), Histogram>>,
 }
 
-impl UsersClient {
-    /// Starts a link to `addr`, one of `links`. Each call gets `timeout` in all, and at most `max_in_flight` calls
-    /// run at once.
+impl LocalClient {
+    /// Starts a link to each of `replicas`. At most `max_in_flight` calls run at once.
     ///
     /// Call it on a thread that runs a tokio local runtime.
-    pub fn new(addr: String, links: Arc<Links>, timeout: Duration, max_in_flight: usize) -> Self {
+    #[must_use]
+    pub fn new(replicas: Replicas, max_in_flight: usize) -> Self {
         Self(Rc::new(Inner {
-            link: Link::new(addr, links),
-            timeout,
+            links: Links::new(replicas),
             max_in_flight,
             in_flight: Cell::new(0),
             retries: Cell::new(RETRY_BURST),
@@ -119,9 +84,9 @@ impl UsersClient {
     pub async fn create_user(
         &self,
         new: &NewUser,
-        trace: TraceContext,
+        options: &CallOptions,
     ) -> Result<Created, CallError> {
-        self.call("createUser", Effect::Write, trace, |client, context| {
+        self.call("createUser", Effect::Write, options, |client, context| {
             let mut request = client.create_user_request();
             let mut params = request.get();
             params.set_id(new.id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) as &str);
@@ -135,8 +100,12 @@ impl UsersClient {
     }
 
     /// Reads a user; `None`: there is none with this id.
-    pub async fn get_user(&self, id: &str, trace: TraceContext) -> Result<Option<User>, CallError> {
-        self.call("getUser", Effect::Read, trace, |client, context| {
+    pub async fn get_user(
+        &self,
+        id: &str,
+        options: &CallOptions,
+    ) -> Result<Option<User>, CallError> {
+        self.call("getUser", Effect::Read, options, |client, context| {
             let mut request = client.get_user_request();
             request.get().set_id(id);
             context.write(request.get().init_context());
@@ -151,14 +120,34 @@ impl UsersClient {
         .await
     }
 
-    /// Whether every thread of this process has a link to the service.
+    /// Reads the users that follow `page_token`, by id; an empty token begins at the first.
+    pub async fn list_users(
+        &self,
+        page_size: u32,
+        page_token: &str,
+        options: &CallOptions,
+    ) -> Result<Listed, CallError> {
+        self.call("listUsers", Effect::Read, options, |client, context| {
+            let mut request = client.list_users_request();
+            let mut params = request.get();
+            params.set_page_size(page_size);
+            params.set_page_token(page_token);
+            context.write(params.init_context());
+            let response = request.send().promise;
+            async move { decode_listed(response.await?.get()?) }
+        })
+        .await
+    }
+
+    /// Whether every thread that shares the replicas has a link to one.
+    #[must_use]
     pub fn is_linked(&self) -> bool {
-        self.0.link.all_up()
+        self.0.links.all_threads_up()
     }
 
     /// Whether the service can serve calls now.
-    pub async fn serving(&self, trace: TraceContext) -> Result<bool, CallError> {
-        self.call("health", Effect::Read, trace, |client, _| {
+    pub async fn serving(&self, options: &CallOptions) -> Result<bool, CallError> {
+        self.call("health", Effect::Read, options, |client, _| {
             let response = client.health_request().send().promise;
             async move { Ok(response.await?.get()?.get_serving()) }
         })
@@ -170,24 +159,21 @@ impl UsersClient {
         &self,
         method: &'static str,
         effect: Effect,
-        trace: TraceContext,
-        send: impl Fn(&users::Client, &Context) -> F,
+        options: &CallOptions,
+        send: impl Fn(&users::Client, &Context<'_>) -> F,
     ) -> Result<T, CallError>
     where
         T: 'static,
         F: Future<Output = capnp::Result<T>> + 'static,
     {
         let begin = Instant::now();
-        let mut span = Span::start(method, Kind::Client, Some(trace));
-        let called = self.attempt(effect, begin, span.context(), send).await;
+        let called = self.attempt(effect, begin, options, send).await;
         let outcome = match &called {
             Ok(_) => "ok",
             Err(CallError::Unavailable(_)) => "unavailable",
             Err(CallError::Unknown(_)) => "unknown",
+            Err(CallError::Unimplemented) => "unimplemented",
         };
-        if let Err(CallError::Unavailable(cause) | CallError::Unknown(cause)) = &called {
-            span.fail(cause);
-        }
         let mut durations = self.0.durations.borrow_mut();
         let duration = durations.entry((method, outcome)).or_insert_with(|| {
             histogram!(
@@ -203,15 +189,15 @@ impl UsersClient {
         &self,
         effect: Effect,
         begin: Instant,
-        trace: TraceContext,
-        send: impl Fn(&users::Client, &Context) -> F,
+        options: &CallOptions,
+        send: impl Fn(&users::Client, &Context<'_>) -> F,
     ) -> Result<T, CallError>
     where
         T: 'static,
         F: Future<Output = capnp::Result<T>> + 'static,
     {
         let inner = &self.0;
-        let deadline = begin + inner.timeout;
+        let deadline = begin + options.timeout;
         inner
             .retries
             .set((inner.retries.get() + RETRY_BUDGET).min(RETRY_BURST));
@@ -227,23 +213,28 @@ impl UsersClient {
                 counter!("rpc_client_retries_total", "reason" => reason).increment(1);
                 sleep(RETRY_PAUSE.mul_f64(fastrand::f64())).await;
             }
-            let Ok(client) = inner.link.client(deadline).await else {
+            let Ok(link) = inner.links.pick(deadline).await else {
                 shed("link_down");
                 cause.get_or_insert("the users service cannot be reached".into());
                 break;
             };
-            let Some(place) = Place::take(&self.0) else {
+            let Some(place) = Place::take(inner, link) else {
                 shed("in_flight");
                 cause.get_or_insert("as many calls as allowed are in flight".into());
                 break;
             };
             let timeout = deadline.saturating_duration_since(Instant::now());
-            let call = send(&client, &Context { timeout, trace });
+            let traceparent = options.traceparent.as_str();
+            let context = Context {
+                timeout,
+                traceparent,
+            };
+            let call = send(&place.link.client, &context);
             // A call that is dropped leaks memory at both ends until the connection closes
             // (capnp-rpc 0.27), so each runs to its end, whether or not someone still waits for it.
             let call = spawn_local(async move {
                 let answer = call.await;
-                drop(place);
+                place.leave(&answer);
                 answer
             });
             let error = match timeout_at(deadline, call).await {
@@ -256,14 +247,11 @@ impl UsersClient {
             reason = match error.kind {
                 ErrorKind::Overloaded => "overloaded",
                 ErrorKind::Disconnected => "disconnected",
-                ErrorKind::Unimplemented => "unimplemented",
+                ErrorKind::Unimplemented if !unknown => return Err(CallError::Unimplemented),
                 _ => "failed",
             };
             cause = Some(error.to_string());
-            unknown |= effect == Effect::Write && !matches!(reason, "overloaded" | "unimplemented");
-            if reason == "unimplemented" {
-                break;
-            }
+            unknown |= effect == Effect::Write && reason != "overloaded";
         }
         let cause = cause.unwrap_or_default();
         Err(if unknown {
@@ -280,19 +268,19 @@ fn shed(reason: &'static str) {
 }
 
 /// What a call tells the service about itself.
-struct Context {
+struct Context<'a> {
     timeout: Duration,
-    trace: TraceContext,
+    traceparent: &'a str,
 }
 
-impl Context {
+impl Context<'_> {
     fn write(&self, mut context: call_context::Builder) {
         context.set_timeout_ms(
             u32::try_from(self.timeout.as_millis())
                 .unwrap_or(u32::MAX)
                 .max(1),
         );
-        context.set_traceparent(self.trace.to_string());
+        context.set_traceparent(self.traceparent);
     }
 }
 
@@ -313,22 +301,39 @@ impl Inner {
     }
 }
 
-/// A place among the calls in flight.
-struct Place(Rc<Inner>);
+/// A place among the calls in flight, and on a link.
+struct Place {
+    inner: Rc<Inner>,
+    link: Rc<Link>,
+    well: bool,
+}
 
 impl Place {
-    fn take(inner: &Rc<Inner>) -> Option<Self> {
+    fn take(inner: &Rc<Inner>, link: Rc<Link>) -> Option<Self> {
         let taken = inner.in_flight.get();
         (taken < inner.max_in_flight).then(|| {
             inner.in_flight.set(taken + 1);
-            Self(inner.clone())
+            link.begin();
+            Self {
+                inner: inner.clone(),
+                link,
+                well: false,
+            }
         })
+    }
+
+    fn leave<T>(mut self, answer: &capnp::Result<T>) {
+        self.well = match answer {
+            Ok(_) => true,
+            Err(error) => error.kind == ErrorKind::Unimplemented,
+        };
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.in_flight.set(self.0.in_flight.get() - 1);
+        self.inner.in_flight.set(self.inner.in_flight.get() - 1);
+        self.link.end(self.well);
     }
 }
 
@@ -338,12 +343,7 @@ fn decode_created(response: create_user_response::Reader) -> capnp::Result<Creat
             user: decode_user(user?)?,
             replayed: response.get_replayed(),
         },
-        create_user_response::Invalid(errors) => Created::Invalid(
-            errors?
-                .iter()
-                .map(decode_field_error)
-                .collect::<capnp::Result<_>>()?,
-        ),
+        create_user_response::Invalid(errors) => Created::Invalid(decode_field_errors(errors?)?),
         create_user_response::EmailTaken(()) => Created::EmailTaken,
         create_user_response::IdConflict(()) => Created::IdConflict,
     })
@@ -357,9 +357,28 @@ fn decode_user(user: user::Reader) -> capnp::Result<User> {
     })
 }
 
-fn decode_field_error(error: field_error::Reader) -> capnp::Result<FieldError> {
-    Ok(FieldError {
-        field: error.get_field()?.to_string()?,
-        reason: error.get_reason()?.to_string()?,
+fn decode_listed(response: list_users_response::Reader) -> capnp::Result<Listed> {
+    Ok(match response.which()? {
+        list_users_response::Page(page) => Listed::Page {
+            users: page
+                .get_users()?
+                .iter()
+                .map(decode_user)
+                .collect::<capnp::Result<_>>()?,
+            next_page_token: page.get_next_page_token()?.to_string()?,
+        },
+        list_users_response::Invalid(errors) => Listed::Invalid(decode_field_errors(errors?)?),
     })
+}
+
+fn decode_field_errors(
+    errors: capnp::struct_list::Reader<'_, field_error::Owned>,
+) -> capnp::Result<Vec<FieldError>> {
+    let decode = |error: field_error::Reader| {
+        Ok(FieldError {
+            field: error.get_field()?.to_string()?,
+            reason: error.get_reason()?.to_string()?,
+        })
+    };
+    errors.iter().map(decode).collect()
 }
