@@ -113,8 +113,8 @@ impl Server {
         })
     }
 
-    /// Starts a standby that streams from this server (PostgreSQL documentation, section 27.2).
-    pub fn standby(&self) -> anyhow::Result<Self> {
+    /// Starts a standby that streams from this server, which it reaches on `port` of 127.0.0.1 (PostgreSQL documentation, section 27.2).
+    pub fn standby(&self, port: u16) -> anyhow::Result<Self> {
         let dir = temporary_dir()?;
         let data = dir.path().join("postgres");
         let copied = command(&self.program("pg_basebackup"))?
@@ -129,7 +129,7 @@ impl Server {
                 "-D",
             ])
             .arg(&data)
-            .args(["-p", &self.port.to_string()])
+            .args(["-p", &port.to_string()])
             .env("PGPASSWORD", &self.password)
             .output()?;
         ensure!(

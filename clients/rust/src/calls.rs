@@ -333,7 +333,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.inner.in_flight.set(self.inner.in_flight.get() - 1);
-        self.link.end(self.well);
+        self.inner.links.end(&self.link, self.well);
     }
 }
 

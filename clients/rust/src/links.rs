@@ -28,6 +28,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 /// How often a replica is asked whether it still answers, and how long it may take. `health` is
 /// bounded by half of that, whatever the database does.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// The same for a replica that does not serve; and after news, which can mean that it is needed.
+const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
+const RECHECK_PAUSE: Duration = Duration::from_millis(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// A replica that owes answers and has given none for so long gets new calls only when the others are
 /// no better. A process that hangs keeps its connections.
@@ -115,6 +118,16 @@ impl Links {
             .cloned()
     }
 
+    /// Counts a call out; `well`: it was answered, and not by a refusal or a failure. After one of
+    /// those the replica is avoided until it says that it serves.
+    pub fn end(&self, link: &Link, well: bool) {
+        link.in_flight.set(link.in_flight.get() - 1);
+        link.heard.set(Instant::now());
+        if !well && link.serving.replace(false) {
+            self.replicas.news().notify_waiters();
+        }
+    }
+
     fn add(&self, link: Rc<Link>) {
         counter!("rpc_client_connects_total").increment(1);
         // Of all threads together.
@@ -123,11 +136,12 @@ impl Links {
         if self.down_since.send_replace(None).is_some() {
             self.replicas.thread_is_up();
         }
-        self.replicas.found().notify_waiters();
+        self.replicas.news().notify_waiters();
     }
 
     fn remove(&self, link: &Rc<Link>) {
         gauge!("rpc_client_links_up").decrement(1.0);
+        self.replicas.news().notify_waiters();
         let mut up = self.up.borrow_mut();
         up.retain(|other| !Rc::ptr_eq(other, link));
         if up.is_empty() {
@@ -138,10 +152,6 @@ impl Links {
 }
 
 impl Link {
-    fn is_well(&self, now: Instant) -> bool {
-        self.serving.get() && (self.in_flight.get() == 0 || now < self.heard.get() + SILENT_AFTER)
-    }
-
     /// Counts a call in.
     pub fn begin(&self) {
         if self.in_flight.get() == 0 {
@@ -150,21 +160,23 @@ impl Link {
         self.in_flight.set(self.in_flight.get() + 1);
     }
 
-    /// Counts a call out; `well`: it was answered, and not by a refusal or a failure. After one the
-    /// replica is avoided until it says that it serves.
-    pub fn end(&self, well: bool) {
-        self.in_flight.set(self.in_flight.get() - 1);
-        self.heard.set(Instant::now());
-        if !well {
-            self.serving.set(false);
-        }
+    fn is_well(&self, now: Instant) -> bool {
+        self.serving.get() && (self.in_flight.get() == 0 || now < self.heard.get() + SILENT_AFTER)
     }
 
     /// Completes when the replica has stopped answering. TCP notices a dead machine, not a process
     /// that hangs.
-    async fn silence(&self) {
+    async fn silence(&self, replicas: &Replicas) {
         loop {
-            sleep(PING_INTERVAL).await;
+            let interval = if self.serving.get() {
+                PING_INTERVAL
+            } else {
+                RECHECK_INTERVAL
+            };
+            tokio::select! {
+                () = sleep(interval) => {}
+                () = replicas.news().notified() => sleep(RECHECK_PAUSE).await,
+            }
             match timeout(PING_TIMEOUT, serves(&self.client)).await {
                 Ok(answer) => self.serving.set(answer.unwrap_or(false)),
                 Err(_) => return,
@@ -209,7 +221,7 @@ async fn keep_connected(addr: SocketAddr, links: Rc<Links>, retired: Cancellatio
                         Ok(Err(error)) => error.to_string(),
                         _ => "it closed the connection".into(),
                     },
-                    () = link.silence() => "it does not answer".into(),
+                    () = link.silence(&links.replicas) => "it does not answer".into(),
                     () = retired.cancelled() => "its address is gone".into(),
                 };
                 links.remove(link);
@@ -236,7 +248,7 @@ async fn keep_connected(addr: SocketAddr, links: Rc<Links>, retired: Cancellatio
         let pause = sleep(backoff.mul_f64(0.5 + fastrand::f64() / 2.0));
         tokio::select! {
             () = pause => {}
-            () = links.replicas.found().notified() => {}
+            () = links.replicas.news().notified() => {}
             () = retired.cancelled() => {}
         }
         backoff = (backoff * 2).min(BACKOFF.1);

@@ -28,8 +28,8 @@ struct Shared {
     hurry: mpsc::SyncSender<()>,
     /// Threads without any link to a replica.
     unlinked: AtomicUsize,
-    /// A link has come up; others that wait to try again need not.
-    found: Notify,
+    /// A link has come up, or is in trouble: those that wait to try again try now.
+    news: Notify,
 }
 
 impl Replicas {
@@ -47,7 +47,7 @@ impl Replicas {
             addresses,
             hurry,
             unlinked: AtomicUsize::new(0),
-            found: Notify::new(),
+            news: Notify::new(),
         }))
     }
 
@@ -76,9 +76,10 @@ impl Replicas {
         self.0.unlinked.load(Ordering::Relaxed) == 0
     }
 
-    /// Notified when a link comes up.
-    pub(crate) fn found(&self) -> &Notify {
-        &self.0.found
+    /// Notified when a link comes up, which tells that replicas are back, and when one is in trouble,
+    /// which makes the others needed.
+    pub(crate) fn news(&self) -> &Notify {
+        &self.0.news
     }
 }
 

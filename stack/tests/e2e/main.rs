@@ -10,6 +10,7 @@ mod hostile;
 mod observed;
 mod page;
 mod proxy;
+mod replicas;
 mod services;
 mod stopping;
 mod support;

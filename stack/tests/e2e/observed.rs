@@ -42,7 +42,7 @@ fn scrape(admin: &str) -> Vec<String> {
 }
 
 /// The value of a series; those that have all of `labels` are added up.
-fn value(admin: &str, name: &str, labels: &[&str]) -> f64 {
+pub fn value(admin: &str, name: &str, labels: &[&str]) -> f64 {
     let lines = scrape(admin);
     let matching = lines.iter().filter(|line| {
         line.split(['{', ' ']).next() == Some(name) && labels.iter().all(|l| line.contains(l))

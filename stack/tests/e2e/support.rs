@@ -2,10 +2,13 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, OnceLock},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -333,4 +336,82 @@ impl Answer {
             body: response.body_mut().read_json()?,
         })
     }
+}
+
+/// What became of one create of [`under_load`].
+#[derive(Debug)]
+pub struct Outcome {
+    /// Of the user that it was to create.
+    pub email: String,
+    /// 0: no gateway took the connection.
+    pub status: u16,
+    pub at: Instant,
+    pub took: Duration,
+}
+
+/// Creates users from `clients` clients while `meanwhile` runs. Each client asks the gateways in turn,
+/// and the other when one refuses the connection, as a balancer would. Returns what became of all.
+pub fn under_load(
+    gateways: &[Http],
+    clients: usize,
+    prefix: &str,
+    meanwhile: impl FnOnce(),
+) -> Vec<Outcome> {
+    let (stop, number) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let client = || {
+        let mut outcomes = Vec::new();
+        while !stop.load(Ordering::Relaxed) {
+            let n = number.fetch_add(1, Ordering::Relaxed);
+            let email = format!("{prefix}{n}@example.com");
+            let key = format!("{prefix}-{n}");
+            let begin = Instant::now();
+            let answer = (0..gateways.len()).find_map(|turn| {
+                let gateway = &gateways[(n + turn) % gateways.len()];
+                gateway.try_create(&email, "A", Some(&key)).ok()
+            });
+            outcomes.push(Outcome {
+                email,
+                status: answer.map_or(0, |answer| answer.status),
+                at: Instant::now(),
+                took: begin.elapsed(),
+            });
+        }
+        outcomes
+    };
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
+        thread::sleep(Duration::from_millis(300));
+        meanwhile();
+        thread::sleep(Duration::from_millis(300));
+        stop.store(true, Ordering::Relaxed);
+        let joined = clients.into_iter().map(|client| client.join().unwrap());
+        joined.flatten().collect()
+    })
+}
+
+/// A port that is free on an address of this machine.
+pub fn free_port(ip: &str) -> u16 {
+    let listener = TcpListener::bind((ip, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// A users service on `addr`, once it is ready, as an orchestrator would wait for it.
+pub fn start_users(addr: &str, database: &str, more: &[(&str, &str)]) -> Program {
+    let settings = [
+        ("RPC_ADDR", addr),
+        ("DATABASE_URL", database),
+        ("MIGRATE_ON_START", "true"),
+    ];
+    let settings = [&settings[..], more].concat();
+    let mut users = Program::start(&binary("users-svc"), Path::new("/"), &settings);
+    users.addr();
+    let ready = || {
+        let mut check = Command::new(binary("users-svc"));
+        let check = check.arg("healthcheck").env("RPC_ADDR", addr);
+        check.stderr(Stdio::null()).status().unwrap().success()
+    };
+    while !ready() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    users
 }
