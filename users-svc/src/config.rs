@@ -38,6 +38,16 @@ pub struct Config {
     #[arg(long, env = "DATABASE_TIMEOUT_MS", default_value = "1500", value_parser = milliseconds)]
     pub database_timeout_ms: Duration,
 
+    /// Prepare statements once on each connection. Turn it off for a pgbouncer that pools transactions
+    /// and does not know prepared statements: statements are then parsed anew each time.
+    #[arg(
+        long,
+        env = "DATABASE_PREPARED_STATEMENTS",
+        default_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    pub database_prepared_statements: bool,
+
     /// Bring the schema up to date before serving. Otherwise an old one is a refusal to start, and
     /// `users-svc migrate` does it.
     #[arg(

@@ -51,6 +51,7 @@ pub fn run(
         database.clone(),
         config.database_pool_size,
         config.database_timeout_ms,
+        config.database_prepared_statements,
     ));
     let ready = Arc::new(AtomicBool::new(false));
     let shared = service_connection::Shared::new(config, &store, ready.clone());

@@ -37,7 +37,7 @@ pub fn migrate(database: &Config) -> anyhow::Result<Vec<String>> {
 /// Fails when the schema is older than this binary needs, or the database cannot hold every name.
 pub fn check(database: &Config) -> anyhow::Result<()> {
     let mut client = connect(database)?;
-    let encoding: String = client.query_one("SHOW server_encoding", &[])?.get(0);
+    let encoding: String = client.query_typed_one("SHOW server_encoding", &[])?.get(0);
     ensure!(
         encoding == "UTF8",
         "the database's encoding is {encoding}; it must be UTF8"
@@ -86,7 +86,7 @@ pub fn is_transient(error: &anyhow::Error) -> bool {
 }
 
 fn applied_version(client: &mut Client) -> anyhow::Result<Option<i32>> {
-    let history = client.query_one(
+    let history = client.query_typed_one(
         "SELECT to_regclass('refinery_schema_history') IS NOT NULL",
         &[],
     )?;
@@ -94,7 +94,7 @@ fn applied_version(client: &mut Client) -> anyhow::Result<Option<i32>> {
         return Ok(None);
     }
     Ok(client
-        .query_one("SELECT max(version) FROM refinery_schema_history", &[])?
+        .query_typed_one("SELECT max(version) FROM refinery_schema_history", &[])?
         .get(0))
 }
 

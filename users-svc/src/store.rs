@@ -10,7 +10,11 @@ use std::{
 };
 
 use metrics::{Counter, Gauge, counter, gauge};
-use postgres::{Client, NoTls, Row, Statement, error::SqlState};
+use postgres::{
+    Client, NoTls, Row, Statement,
+    error::SqlState,
+    types::{ToSql, Type},
+};
 use r2d2_postgres::{
     PostgresConnectionManager,
     r2d2::{
@@ -77,6 +81,7 @@ pub enum Inserted {
 pub struct Store {
     pool: Pool<PostgresConnectionManager<NoTls>>,
     timeout: Duration,
+    prepare: bool,
 }
 
 type Connection = PooledConnection<PostgresConnectionManager<NoTls>>;
@@ -89,10 +94,20 @@ struct Session {
 
 #[derive(Clone)]
 struct Statements {
-    insert: Statement,
-    select_conflicts: Statement,
-    select_by_id: Statement,
-    select_page: Statement,
+    insert: Query,
+    select_conflicts: Query,
+    select_by_id: Query,
+    select_page: Query,
+}
+
+/// A statement as it goes to the server.
+#[derive(Clone)]
+enum Query {
+    /// By the name it has on its connection.
+    Prepared(Statement),
+    /// Whole each time, for what stands in front of the server and gives each statement another
+    /// connection.
+    Whole(&'static str, &'static [Type]),
 }
 
 /// Why a statement failed.
@@ -116,8 +131,14 @@ impl Store {
     /// A store of at most `pool_size` connections. Does not wait for the server to be there.
     ///
     /// `timeout` bounds the wait for a connection; `config` brings its own limits for statements.
+    /// `prepare`: statements are prepared once on each connection.
     #[must_use]
-    pub fn new(config: postgres::Config, pool_size: usize, timeout: Duration) -> Self {
+    pub fn new(
+        config: postgres::Config,
+        pool_size: usize,
+        timeout: Duration,
+        prepare: bool,
+    ) -> Self {
         let pool = Pool::builder()
             .max_size(u32::try_from(pool_size).unwrap_or(u32::MAX))
             .connection_timeout(timeout)
@@ -126,7 +147,11 @@ impl Store {
             .error_handler(Box::new(ConnectErrors::default()))
             .event_handler(Box::new(PoolGauges::new()))
             .build_unchecked(PostgresConnectionManager::new(config, NoTls));
-        Self { pool, timeout }
+        Self {
+            pool,
+            timeout,
+            prepare,
+        }
     }
 
     /// Inserts users in one statement, which commits on its own. Answers in the order of `users`.
@@ -166,12 +191,12 @@ impl Store {
         let mut lost = false;
         for _ in 0..MAX_RUNS {
             let run = self.run(lost, |client, statements| {
-                let rows = client.query(&statements.insert, &[&ids, &emails, &names])?;
+                let rows = statements.insert.rows(client, &[&ids, &emails, &names])?;
                 let mut inserted: HashSet<Uuid> = rows.iter().map(|row| row.get(0)).collect();
                 if inserted.len() == users.len() {
                     return Ok(vec![Ok(Inserted::Created); users.len()]);
                 }
-                let rows = client.query(&statements.select_conflicts, &[&ids, &keys])?;
+                let rows = statements.select_conflicts.rows(client, &[&ids, &keys])?;
                 let conflicts = rows.iter().map(User::from).collect();
                 Ok(classify(users, &keys, &mut inserted, conflicts))
             });
@@ -188,7 +213,7 @@ impl Store {
 
     /// Reads users by id. Answers in the order of `ids`.
     pub fn get(&self, ids: &[Uuid]) -> Answers<Option<User>> {
-        let read = self.read(|client, statements| client.query(&statements.select_by_id, &[&ids]));
+        let read = self.read(|client, statements| statements.select_by_id.rows(client, &[&ids]));
         match read {
             Ok(rows) => {
                 let found: HashMap<Uuid, User> = rows
@@ -204,8 +229,8 @@ impl Store {
 
     /// Reads the `limit` users that follow the id `after`.
     pub fn page(&self, after: Uuid, limit: i64) -> Result<Vec<User>, Failure> {
-        let read = self
-            .read(|client, statements| client.query(&statements.select_page, &[&after, &limit]));
+        let read =
+            self.read(|client, statements| statements.select_page.rows(client, &[&after, &limit]));
         match read {
             Ok(rows) => Ok(rows.iter().map(User::from).collect()),
             Err(_) => Err(Failure::Overloaded),
@@ -215,7 +240,7 @@ impl Store {
     /// Whether the database answers and takes writes.
     #[must_use]
     pub fn writable(&self) -> bool {
-        self.read(|client, _| client.query_one(SELECT_WRITABLE, &[])?.try_get(0))
+        self.read(|client, _| client.query_typed_one(SELECT_WRITABLE, &[])?.try_get(0))
             .unwrap_or(false)
     }
 
@@ -240,11 +265,15 @@ impl Store {
         let session = PooledConnection::extensions(&connection).get::<Session>();
         let statements = match session {
             Some(session) => session.statements.clone(),
-            None => Statements::prepare(&mut connection).map_err(|e| match Trouble::from(&e) {
-                // Nothing of the work has begun.
-                Trouble::Lost => Trouble::NoConnection,
-                trouble => trouble,
-            })?,
+            None => {
+                Statements::new(&mut connection, self.prepare).map_err(|e| {
+                    match Trouble::from(&e) {
+                        // Nothing of the work has begun.
+                        Trouble::Lost => Trouble::NoConnection,
+                        trouble => trouble,
+                    }
+                })?
+            }
         };
         let done = work(&mut connection, &statements);
         let extensions = PooledConnection::extensions_mut(&mut connection);
@@ -285,13 +314,40 @@ impl Store {
 }
 
 impl Statements {
-    fn prepare(client: &mut Client) -> Result<Self, postgres::Error> {
+    fn new(client: &mut Client, prepare: bool) -> Result<Self, postgres::Error> {
+        let mut query = |sql, types: &'static [Type]| {
+            if prepare {
+                client.prepare_typed(sql, types).map(Query::Prepared)
+            } else {
+                Ok(Query::Whole(sql, types))
+            }
+        };
         Ok(Self {
-            insert: client.prepare(INSERT)?,
-            select_conflicts: client.prepare(SELECT_CONFLICTS)?,
-            select_by_id: client.prepare(SELECT_BY_ID)?,
-            select_page: client.prepare(SELECT_PAGE)?,
+            insert: query(
+                INSERT,
+                &[Type::UUID_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY],
+            )?,
+            select_conflicts: query(SELECT_CONFLICTS, &[Type::UUID_ARRAY, Type::TEXT_ARRAY])?,
+            select_by_id: query(SELECT_BY_ID, &[Type::UUID_ARRAY])?,
+            select_page: query(SELECT_PAGE, &[Type::UUID, Type::INT8])?,
         })
+    }
+}
+
+impl Query {
+    fn rows(
+        &self,
+        client: &mut Client,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, postgres::Error> {
+        match self {
+            Self::Prepared(statement) => client.query(statement, parameters),
+            Self::Whole(sql, types) => {
+                let types = types.iter().cloned();
+                let both: Vec<_> = parameters.iter().copied().zip(types).collect();
+                client.query_typed(sql, &both)
+            }
+        }
     }
 }
 

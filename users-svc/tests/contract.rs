@@ -305,6 +305,7 @@ fn a_database_in_another_encoding_is_refused() {
 fn without_its_database_the_service_says_overloaded_and_then_recovers() {
     let mut server = Server::temporary().unwrap();
     let url = server.fresh_database().unwrap();
+    Service::migrate_if_pooled(&url);
     server.stop();
     let options = ["--migrate-on-start", "true", "--database-timeout-ms", "500"];
     let service = Service::start_on(&url, &options);

@@ -7,6 +7,7 @@ mod chaos;
 mod database;
 mod documents;
 mod hostile;
+mod manifests;
 mod observed;
 mod page;
 mod proxy;

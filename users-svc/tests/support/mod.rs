@@ -1,5 +1,7 @@
 //! A running users service on a database of its own, with the contract's methods as verbs.
 
+mod pgbouncer;
+
 use std::{
     net::{SocketAddr, TcpListener},
     rc::Rc,
@@ -38,17 +40,38 @@ pub struct Service {
     thread: Option<JoinHandle<anyhow::Result<()>>>,
 }
 
+const MIGRATE: [&str; 2] = ["--migrate-on-start", "true"];
+
+fn config(url: &str, options: &[&str]) -> Config {
+    let given = ["users-svc", "--database-url", url, "--workers", "2"];
+    Config::try_parse_from(given.iter().chain(options)).unwrap()
+}
+
 impl Service {
+    /// Migrations need a session of their own, which a pooler of transactions does not give.
+    pub fn migrate_if_pooled(url: &str) {
+        if pgbouncer::is_wanted() {
+            users_svc::migrate(&config(url, &[]).database().unwrap()).unwrap();
+        }
+    }
+
     /// A service that is ready, on an empty database.
     pub fn start() -> Self {
-        let service = Self::start_on(&fresh_database(), &["--migrate-on-start", "true"]);
+        let database = fresh_database();
+        Self::migrate_if_pooled(&database);
+        let service = Self::start_on(&database, &MIGRATE);
         service.wait_until_serving();
         service
     }
 
     pub fn start_on(url: &str, options: &[&str]) -> Self {
-        let given = ["users-svc", "--database-url", url, "--workers", "2"];
-        let config = Config::try_parse_from(given.iter().chain(options)).unwrap();
+        let config = if pgbouncer::is_wanted() {
+            let pooled = ["--database-prepared-statements", "false"];
+            let rest = options.strip_prefix(&MIGRATE).unwrap_or(options);
+            config(&pgbouncer::in_front_of(url), &[&pooled, rest].concat())
+        } else {
+            config(url, options)
+        };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
