@@ -1,8 +1,11 @@
 //! The loads: wrk against the gateway, and pgbench against PostgreSQL alone.
 
-use std::process::{Command, Output};
+use std::{
+    process::{Command, Output},
+    thread,
+};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use stack::postgres::Server;
 
@@ -64,7 +67,19 @@ impl Load {
         system.reset_memory_peak()?;
         let before = system.cpu()?;
         let ids = system.ids.path().to_string_lossy();
-        let wrk = |path, script: &[&str]| wrk(&system.url, path, connections, seconds, script);
+        let wrk = |path, script: &[&str]| {
+            let each = connections / system.urls.len();
+            thread::scope(|scope| {
+                let run = |url| scope.spawn(move || wrk(url, path, each, seconds, script));
+                let running: Vec<_> = system.urls.iter().map(String::as_str).map(run).collect();
+                let ended = running.into_iter().map(|one| match one.join() {
+                    Ok(done) => done,
+                    Err(_) => bail!("a load panicked"),
+                });
+                let all = ended.collect::<anyhow::Result<Vec<_>>>()?;
+                all.into_iter().reduce(Done::beside).context("no gateway")
+            })
+        };
         let done = match self {
             Self::Create => wrk("/users", &["create"])?,
             Self::Get => wrk("/users/", &["same", &ids])?,
@@ -92,13 +107,26 @@ impl Load {
 }
 
 /// What `load.lua` writes.
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 struct Done {
     requests: f64,
     seconds: f64,
     p50_ms: f64,
     p99_ms: f64,
     errors: f64,
+}
+
+impl Done {
+    /// Two loads at the same time as one.
+    fn beside(self, other: Self) -> Self {
+        Self {
+            requests: self.requests + other.requests,
+            seconds: self.seconds.max(other.seconds),
+            p50_ms: f64::midpoint(self.p50_ms, other.p50_ms),
+            p99_ms: self.p99_ms.max(other.p99_ms),
+            errors: self.errors + other.errors,
+        }
+    }
 }
 
 fn wrk(

@@ -3,6 +3,7 @@
 
 mod load;
 mod report;
+mod scale;
 mod system;
 
 use std::{path::PathBuf, thread, time::Duration};
@@ -38,7 +39,10 @@ pub struct Args {
     /// Idle connections to hold while memory is read; 0: none.
     #[arg(long, default_value_t = 10_000)]
     idle: usize,
-    /// Folder for the results.
+    /// Only measures what several of each service make of it, and what one create costs.
+    #[arg(long)]
+    scale: bool,
+    /// Folder for the results; with `--scale`, the folder `scale` in it.
     #[arg(long, default_value = "bench/results")]
     out: PathBuf,
 }
@@ -48,6 +52,9 @@ fn main() -> anyhow::Result<()> {
     process::workers::raise_open_files_limit();
     let server = Server::temporary()?;
     let mut report = Report::new(&args, &server)?;
+    if args.scale {
+        return scale::measure(&args, &server, report);
+    }
 
     let system = System::start(&server, "bench", args.workers)?;
     report.ready = system.ready;

@@ -18,6 +18,8 @@ pub struct Report {
     /// MiB of both services with idle connections.
     pub idle: Option<f64>,
     idle_connections: usize,
+    /// Further lines for the page.
+    pub notes: Vec<String>,
 }
 
 /// Medians of a load at a number of connections.
@@ -71,6 +73,7 @@ impl Report {
             ready: Default::default(),
             idle: None,
             idle_connections: args.idle,
+            notes: Vec::new(),
         })
     }
 
@@ -115,6 +118,9 @@ impl Report {
         fs::create_dir_all(folder)?;
         fs::write(folder.join("README.md"), self.page()?)?;
         fs::write(folder.join("results.csv"), self.csv()?)?;
+        if !self.is_plotted() {
+            return Ok(());
+        }
         self.plot(
             &folder.join("throughput.svg"),
             "per second",
@@ -129,6 +135,11 @@ impl Report {
         )?;
         eprintln!("written to {}", folder.display());
         Ok(())
+    }
+
+    /// A plot takes several numbers of connections.
+    fn is_plotted(&self) -> bool {
+        self.rows.iter().any(|row| row.load == "INSERT per commit")
     }
 
     fn page(&self) -> anyhow::Result<String> {
@@ -146,6 +157,12 @@ impl Report {
         );
         for row in &self.rows {
             writeln!(page, "{}", row.line())?;
+        }
+        for note in &self.notes {
+            writeln!(page, "\n{note}")?;
+        }
+        if !self.is_plotted() {
+            return Ok(page);
         }
         let (users, gateway) = self.ready;
         writeln!(

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     env, fs,
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -18,17 +18,19 @@ use tempfile::NamedTempFile;
 /// How long a service may take to be ready.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A running gateway and users service on a database of their own.
+/// Running gateways and users services on a database of their own.
 pub struct System {
-    gateway: Program,
-    users: Program,
+    gateways: Vec<Program>,
+    users: Vec<Program>,
     database: String,
     server_url: String,
-    /// `http://host:port` of the gateway.
-    pub url: String,
+    /// `http://host:port` of each gateway.
+    pub urls: Vec<String>,
+    /// Where the first users service listens.
+    pub rpc_port: u16,
     /// The ids of some users, a line each.
     pub ids: NamedTempFile,
-    /// Time from the start of the service, and of the gateway, to ready.
+    /// Time from the start of the last service, and of the last gateway, to ready.
     pub ready: (Duration, Duration),
 }
 
@@ -50,10 +52,20 @@ impl Cpu {
 }
 
 impl System {
-    /// Starts both services on the database `name` of `server`, and waits until they are ready.
+    /// Starts one of both services on the database `name` of `server`, and waits until they are ready.
     pub fn start(server: &Server, name: &str, workers: usize) -> anyhow::Result<Self> {
+        Self::start_many(server, name, workers, 1, 1)
+    }
+
+    /// The same with several of each.
+    pub fn start_many(
+        server: &Server,
+        name: &str,
+        workers: usize,
+        gateways: usize,
+        replicas: usize,
+    ) -> anyhow::Result<Self> {
         let server_url = server.ensure_database(name)?;
-        let (http, rpc) = (free_addr()?, free_addr()?);
         let workers = workers.to_string();
         let migrated = Program::command("users-svc")?
             .arg("migrate")
@@ -61,31 +73,55 @@ impl System {
             .stderr(Stdio::null())
             .status()?;
         ensure!(migrated.success(), "users-svc migrate failed");
-        // As they are deployed: a log line per request, into a file, and metrics.
-        let (users_admin, gateway_admin) = (free_addr()?, free_addr()?);
-        let common = [("WORKERS", workers.as_str())];
-        let users = [
-            ("RPC_ADDR", rpc.as_str()),
-            ("DATABASE_URL", &server_url),
-            ("ADMIN_ADDR", &users_admin),
-        ];
-        let gateway = [
-            ("HTTP_ADDR", http.as_str()),
-            ("USERS_ADDR", &rpc),
-            ("ADMIN_ADDR", &gateway_admin),
-        ];
-        let (users, users_ready) = Program::start("users-svc", &[&common[..], &users].concat())?;
-        let (gateway, gateway_ready) =
-            Program::start("gateway", &[&common[..], &gateway].concat())?;
-        Ok(Self {
-            gateway,
-            users,
+        let mut system = Self {
+            gateways: Vec::new(),
+            users: Vec::new(),
             database: name.to_owned(),
             server_url,
-            url: format!("http://{http}"),
+            urls: Vec::new(),
+            rpc_port: 0,
             ids: NamedTempFile::new()?,
-            ready: (users_ready, gateway_ready),
-        })
+            ready: Default::default(),
+        };
+        // As they are deployed: a log line per request, into a file, and metrics.
+        let mut addrs = Vec::new();
+        for _ in 0..replicas {
+            let (rpc, admin) = (free_addr()?, free_addr()?);
+            let (users, ready) = Program::start(
+                "users-svc",
+                &[
+                    ("WORKERS", &workers),
+                    ("RPC_ADDR", &rpc.to_string()),
+                    ("DATABASE_URL", &system.server_url),
+                    ("ADMIN_ADDR", &admin.to_string()),
+                ],
+            )?;
+            system.users.push(users);
+            system.ready.0 = ready;
+            addrs.push(rpc);
+        }
+        system.rpc_port = addrs.first().context("no replica")?.port();
+        let addrs: Vec<String> = addrs.iter().map(ToString::to_string).collect();
+        for _ in 0..gateways {
+            let (http, admin) = (free_addr()?, free_addr()?);
+            let (gateway, ready) = Program::start(
+                "gateway",
+                &[
+                    ("WORKERS", &workers),
+                    ("HTTP_ADDR", &http.to_string()),
+                    ("USERS_ADDR", &addrs.join(",")),
+                    ("ADMIN_ADDR", &admin.to_string()),
+                ],
+            )?;
+            system.gateways.push(gateway);
+            system.ready.1 = ready;
+            system.urls.push(format!("http://{http}"));
+        }
+        Ok(system)
+    }
+
+    fn programs(&self) -> impl Iterator<Item = &Program> {
+        self.gateways.iter().chain(&self.users)
     }
 
     /// Stores some users to be read.
@@ -118,30 +154,42 @@ impl System {
                 postgres.insert(path.clone(), cpu_seconds(&path).unwrap_or_default());
             }
         }
+        let all = |programs: &[Program]| -> anyhow::Result<f64> {
+            programs.iter().map(|p| cpu_seconds(&p.proc())).sum()
+        };
         Ok(Cpu {
-            gateway: cpu_seconds(&self.gateway.proc())?,
-            users: cpu_seconds(&self.users.proc())?,
+            gateway: all(&self.gateways)?,
+            users: all(&self.users)?,
             postgres,
         })
     }
 
     /// Forgets the peak of memory so far.
     pub fn reset_memory_peak(&self) -> anyhow::Result<()> {
-        for program in [&self.gateway, &self.users] {
+        for program in self.programs() {
             fs::write(program.proc().join("clear_refs"), "5")?;
         }
         Ok(())
     }
 
-    /// Peak resident memory of both services together, in MiB.
+    /// Peak resident memory of all services together, in MiB.
     pub fn memory_peak(&self) -> anyhow::Result<f64> {
-        Ok(self.gateway.memory("VmHWM")? + self.users.memory("VmHWM")?)
+        self.programs().map(|p| p.memory("VmHWM")).sum()
+    }
+
+    /// How much all services have written to their logs.
+    pub fn log_bytes(&self) -> anyhow::Result<i64> {
+        let length = |p: &Program| -> anyhow::Result<i64> {
+            // The file has no name any more.
+            Ok(fs::metadata(p.proc().join("fd/2"))?.len().try_into()?)
+        };
+        self.programs().map(length).sum()
     }
 
     /// Resident memory of both services, in MiB, while `count` connections to the gateway rest after
     /// one request each.
     pub fn memory_with_idle_connections(&self, count: usize) -> anyhow::Result<f64> {
-        let addr = self.url.trim_start_matches("http://");
+        let addr = self.urls[0].trim_start_matches("http://");
         let mut held = Vec::with_capacity(count);
         for n in 0..count {
             let mut stream = TcpStream::connect(addr)
@@ -152,7 +200,7 @@ impl System {
             ensure!(answer[..length].starts_with(b"HTTP/1.1 200"), "not 200");
             held.push(stream);
         }
-        Ok(self.gateway.memory("VmRSS")? + self.users.memory("VmRSS")?)
+        self.programs().map(|p| p.memory("VmRSS")).sum()
     }
 }
 
@@ -172,7 +220,7 @@ impl Program {
     }
 
     /// Starts it, and tells how long it took until its healthcheck succeeded.
-    fn start(name: &str, settings: &[(&str, &str)]) -> anyhow::Result<(Self, Duration)> {
+    fn start(name: &str, settings: &[(&str, &String)]) -> anyhow::Result<(Self, Duration)> {
         let begin = Instant::now();
         let started = Self::command(name)?
             .envs(settings.iter().copied())
@@ -222,6 +270,6 @@ fn cpu_seconds(proc: &Path) -> anyhow::Result<f64> {
     Ok(ticks / 100.0)
 }
 
-fn free_addr() -> anyhow::Result<String> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+fn free_addr() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
