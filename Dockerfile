@@ -12,14 +12,15 @@ COPY Cargo.toml Cargo.lock build.rs ./
 COPY schema/users.capnp schema/users.capnp.req schema/
 COPY process/Cargo.toml process/
 COPY clients/rust/Cargo.toml clients/rust/
+COPY clients/cli/Cargo.toml clients/cli/
 COPY gateway/Cargo.toml gateway/
 COPY users-svc/Cargo.toml users-svc/
 COPY stack/Cargo.toml stack/
 COPY bench/Cargo.toml bench/
-RUN mkdir -p process/src clients/rust/src gateway/src users-svc/src stack/src bench/src bench/benches \
+RUN mkdir -p process/src clients/rust/src clients/cli/src gateway/src users-svc/src stack/src bench/src bench/benches \
  && touch schema/lib.rs process/src/lib.rs clients/rust/src/lib.rs gateway/src/lib.rs users-svc/src/lib.rs stack/src/lib.rs \
  && touch bench/benches/transport.rs bench/benches/batcher.rs \
- && for service in gateway users-svc stack bench; do echo 'fn main() {}' > $service/src/main.rs; done \
+ && for service in gateway users-svc stack bench clients/cli; do echo 'fn main() {}' > $service/src/main.rs; done \
  && cargo auditable build --release --locked --package gateway --package users-svc --features gateway/otlp,users-svc/otlp
 
 COPY schema schema

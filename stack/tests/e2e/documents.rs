@@ -75,6 +75,20 @@ fn the_readme_lists_all_settings_with_their_defaults() {
 }
 
 #[test]
+fn the_images_are_built_of_all_members_of_the_workspace() {
+    let (manifest, dockerfile) = (read("Cargo.toml"), read("Dockerfile"));
+    let members = manifest.split("members = [").nth(1).unwrap();
+    let members = members.split(']').next().unwrap().split(", ");
+    for member in members
+        .map(|member| member.trim_matches('"'))
+        .filter(|m| *m != ".")
+    {
+        let copied = format!("COPY {member}/Cargo.toml {member}/\n");
+        assert!(dockerfile.contains(&copied), "{member}");
+    }
+}
+
+#[test]
 fn the_compose_file_names_only_settings_that_exist() {
     let compose = read("docker-compose.yml");
     let section = |name: &str| {
