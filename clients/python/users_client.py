@@ -1,0 +1,321 @@
+"""The users service from Python: a client on pycapnp (asyncio), and a command line.
+
+    pip install -r requirements.txt
+    python -m users_client create --email jane@example.com --name "Jane Doe"
+
+Copy this file and users.capnp into your project. Everything runs inside `capnp.run(...)`, as pycapnp
+requires:
+
+    async def main():
+        async with UsersClient("127.0.0.1:4001") as users:
+            created = await users.create(email="jane@example.com", name="Jane Doe")
+            print(created.user.id, created.replayed)
+
+    asyncio.run(capnp.run(main()))
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import capnp  # type: ignore[import-untyped]
+
+capnp.remove_import_hook()
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT = 0.3
+"""Seconds that a connection, and its first answer, may take to come about."""
+
+
+def load_schema(path: str | os.PathLike[str] | None = None) -> Any:
+    """The contract: from `path`, the variable USERS_SCHEMA, beside this file, or this repository."""
+    here = Path(__file__).resolve().parent
+    candidates = [path] if path else [os.environ.get("USERS_SCHEMA"), here / "users.capnp"]
+    candidates.append(here.parent.parent / "schema" / "users.capnp")
+    for candidate in candidates:
+        if candidate and Path(candidate).is_file():
+            return capnp.load(str(candidate))
+    raise FileNotFoundError("users.capnp is neither beside users_client.py nor where USERS_SCHEMA says")
+
+
+@dataclass(frozen=True)
+class User:
+    """A stored user."""
+
+    id: str
+    email: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Created:
+    """A user that is stored; `replayed`: by an earlier call with the same id, email and name."""
+
+    user: User
+    replayed: bool
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some users in the order of their ids; an empty `next_page_token`: the last page."""
+
+    users: list[User]
+    next_page_token: str
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One fault of a request; an empty `field`: of the request as a whole."""
+
+    field: str
+    reason: str
+
+
+class UsersError(Exception):
+    """What else can become of a call."""
+
+
+class Refused(UsersError):
+    """The service decided; repeating the same call does not help."""
+
+
+class Invalid(Refused):
+    """The request breaks rules; `errors` are all of its faults."""
+
+    def __init__(self, errors: list[FieldError]) -> None:
+        super().__init__("; ".join(f"{e.field} {e.reason}" for e in errors))
+        self.errors = errors
+
+
+class EmailTaken(Refused):
+    """Another user has this e-mail address."""
+
+
+class IdConflict(Refused):
+    """The id belongs to a user with another email or name."""
+
+
+class Unavailable(UsersError):
+    """Nothing was written; another try, later, may succeed."""
+
+
+class UnknownOutcome(UsersError):
+    """The call may or may not have had its effect. Creating again with the same id settles it."""
+
+
+class Unimplemented(UsersError):
+    """The service is of a version that has no such method. Nothing was written."""
+
+
+class UsersClient:
+    """The users service at `address`, "host:port". Connects when it is called, and again after a break.
+
+    `timeout`: seconds that a call may take in all. One client may run many calls at once.
+    """
+
+    def __init__(
+        self,
+        address: str = "127.0.0.1:4001",
+        timeout: float = 5.0,
+        schema: str | os.PathLike[str] | None = None,
+    ) -> None:
+        host, _, port = address.rpartition(":")
+        self._host, self._port = host.strip("[]"), int(port)
+        self._timeout = timeout
+        self._schema = load_schema(schema)
+        self._users: Any = None
+        self._connecting = asyncio.Lock()
+
+    async def __aenter__(self) -> UsersClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._users = None
+
+    async def create(self, *, email: str, name: str, id: str | None = None) -> Created:
+        """Stores a user, exactly once. The id makes repeating safe; a fresh one unless given."""
+        if id is None:
+            id = str(uuid.uuid4())
+
+        async def call(users: Any, timeout_ms: int) -> Created:
+            # Not as keywords: one of them, `name`, means something else to pycapnp.
+            request = users.createUser_request()
+            request.id, request.email, request.name = id, email, name
+            request.context.timeoutMs = timeout_ms
+            answer = await request.send()
+            which = answer.which()
+            if which == "user":
+                return Created(_user(answer.user), answer.replayed)
+            if which == "invalid":
+                raise Invalid(_faults(answer.invalid))
+            if which == "emailTaken":
+                raise EmailTaken("another user has this e-mail address")
+            if which == "idConflict":
+                raise IdConflict("a user with this id has another e-mail address or name")
+            raise UnknownOutcome(f"an outcome of a later version: {which}")
+
+        return await self._call(call, writes=True)
+
+    async def get(self, id: str) -> User | None:
+        """Reads a user; None: there is none with this id."""
+
+        async def call(users: Any, timeout_ms: int) -> User | None:
+            request = users.getUser_request()
+            request.id, request.context.timeoutMs = id, timeout_ms
+            answer = await request.send()
+            return _user(answer.user) if answer.which() == "user" else None
+
+        return await self._call(call, writes=False)
+
+    async def list(self, page_size: int = 50, page_token: str = "") -> Page:
+        """Reads a page of 1 to 100 users; `page_token`: of the page before."""
+        if not 0 <= page_size < 2**32:  # The service's own rule, for what cannot be sent.
+            raise Invalid([FieldError("pageSize", "must be from 1 to 100")])
+
+        async def call(users: Any, timeout_ms: int) -> Page:
+            request = users.listUsers_request()
+            request.pageSize, request.pageToken = page_size, page_token
+            request.context.timeoutMs = timeout_ms
+            answer = await request.send()
+            if answer.which() == "invalid":
+                raise Invalid(_faults(answer.invalid))
+            page = answer.page
+            return Page([_user(user) for user in page.users], page.nextPageToken)
+
+        return await self._call(call, writes=False)
+
+    async def list_all(self, page_size: int = 100) -> AsyncIterator[User]:
+        """Reads all users, page after page."""
+        token = ""
+        while True:
+            page = await self.list(page_size, token)
+            for user in page.users:
+                yield user
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def _call(self, call: Callable[[Any, int], Awaitable[T]], *, writes: bool) -> T:
+        """Makes a call; again, once, on a new connection if the old one breaks: ids make that safe."""
+        end = time.monotonic() + self._timeout
+        sent = False
+        for last in (False, True):
+            try:
+                users = await self._connected()
+                left = end - time.monotonic()
+                sent = True
+                return await asyncio.wait_for(call(users, max(1, int(left * 1000))), left)
+            except (asyncio.TimeoutError, OSError) as error:
+                self._users = None
+                if sent:
+                    kind = UnknownOutcome if writes else Unavailable
+                    raise kind("no answer in time") from error
+                raise Unavailable("the users service cannot be reached") from error
+            except capnp.KjException as error:
+                if error.type == "UNIMPLEMENTED":
+                    raise Unimplemented("the users service has no such method") from error
+                if error.type == "OVERLOADED":
+                    raise Unavailable("the users service is overloaded; nothing was written") from error
+                self._users = None
+                if last or error.type != "DISCONNECTED":
+                    kind = UnknownOutcome if writes and sent else Unavailable
+                    raise kind("the call failed" if sent else "the users service cannot be reached") from error
+        raise AssertionError("unreachable")
+
+    async def _connected(self) -> Any:
+        async with self._connecting:
+            if self._users is None:
+                stream = await asyncio.wait_for(
+                    capnp.AsyncIoStream.create_connection(host=self._host, port=self._port),
+                    CONNECT_TIMEOUT,
+                )
+                self._users = capnp.TwoPartyClient(stream).bootstrap().cast_as(self._schema.Users)
+            return self._users
+
+
+def _user(user: Any) -> User:
+    return User(user.id, user.email, user.name)
+
+
+def _faults(errors: Any) -> list[FieldError]:
+    return [FieldError(error.field, error.reason) for error in errors]
+
+
+OUTCOMES: dict[type[Exception], tuple[str, int]] = {
+    EmailTaken: ("emailTaken", 3),
+    IdConflict: ("idConflict", 3),
+    Unavailable: ("unavailable", 4),
+    UnknownOutcome: ("unknown", 5),
+    Unimplemented: ("unimplemented", 6),
+}
+"""Of the command line: what it prints, and its exit status."""
+
+
+async def run(users: UsersClient, args: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    """Does what the command line asks for; returns what to print and the exit status."""
+    try:
+        if args.verb == "create":
+            created = await users.create(email=args.email, name=args.name, id=args.id)
+            outcome = "replayed" if created.replayed else "created"
+            return {"outcome": outcome, "user": asdict(created.user)}, 0
+        if args.verb == "get":
+            user = await users.get(args.id)
+            if user is None:
+                return {"outcome": "notFound"}, 3
+            return {"outcome": "found", "user": asdict(user)}, 0
+        page = await users.list(args.page_size, args.page_token)
+        listed = [asdict(user) for user in page.users]
+        return {"outcome": "page", "users": listed, "nextPageToken": page.next_page_token}, 0
+    except Invalid as error:
+        return {"outcome": "invalid", "errors": [asdict(e) for e in error.errors]}, 3
+    except UsersError as error:
+        outcome, status = OUTCOMES[type(error)]
+        return {"outcome": outcome, "detail": str(error)}, status
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; the same as that of `users-cli` and of the C++ program."""
+    parser = argparse.ArgumentParser("users_client", description="The users service at a terminal.")
+    parser.add_argument("--users-addr", default=os.environ.get("USERS_ADDR", "127.0.0.1:4001"))
+    parser.add_argument("--timeout-ms", type=int, default=5000)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    create = verbs.add_parser("create", help="create a user")
+    create.add_argument("--email", required=True)
+    create.add_argument("--name", required=True)
+    create.add_argument("--id", help="a UUID that makes repeating safe")
+    get = verbs.add_parser("get", help="read a user")
+    get.add_argument("id")
+    listing = verbs.add_parser("list", help="read a page of users")
+    listing.add_argument("--page-size", type=int, default=50)
+    listing.add_argument("--page-token", default="")
+    verbs.add_parser("session", help="commands from standard input, a JSON list of words on each line")
+    return parser
+
+
+async def main(argv: list[str]) -> int:
+    args = parser().parse_args(argv)
+    status = 0
+    async with UsersClient(args.users_addr, args.timeout_ms / 1000) as users:
+        if args.verb != "session":
+            outcome, status = await run(users, args)
+            print(json.dumps(outcome), flush=True)
+            return status
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            outcome, status = await run(users, parser().parse_args(json.loads(line)))
+            print(json.dumps(outcome), flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(capnp.run(main(sys.argv[1:]))))
