@@ -14,6 +14,7 @@
 #include <capnp/message.h>
 #include <kj/async-io.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <iostream>
 #include <map>
@@ -44,14 +45,21 @@ public:
   // on a new connection, if the old one breaks: ids make that safe. Throws CallError.
   template <typename Build, typename Use>
   void call(bool writes, Build&& build, Use&& use) {
+    end = Clock::now() + std::chrono::milliseconds(timeoutMs);
     const Failure broken = writes ? Failure::UNKNOWN : Failure::UNAVAILABLE;
     for (bool last : {false, true}) {
-      connect();
+      try {
+        connect();
+      } catch (const CallError&) {
+        if (last) throw CallError{broken, "the call failed"};
+        throw;
+      }
       bool timedOut = false;
       KJ_IF_MAYBE(error, kj::runCatchingExceptions([&]() {
         auto request = build(rpc->client);
-        request.initContext().setTimeoutMs(timeoutMs);
-        auto response = within(timeoutMs, request.send(), timedOut);
+        request.initContext().setTimeoutMs(left());
+        auto response = within(request.send(), timedOut);
+        lastUsed = Clock::now();
         use(response);
       })) {
         if (timedOut) {
@@ -82,27 +90,41 @@ private:
     Users::Client client;
   };
 
-  // Makes sure of a service that answers. EzRpcClient connects with its first call; one that fails has
-  // written nothing.
+  // Makes sure of a service that answers: on a new connection, and on one that has rested and may have
+  // ended meanwhile. EzRpcClient connects with its first call; one that fails has written nothing.
   void connect() {
-    if (rpc.get() != nullptr) return;
+    if (rpc.get() != nullptr) {
+      if (Clock::now() - lastUsed < std::chrono::milliseconds(100) || answers()) return;
+    }
     rpc = kj::heap<Rpc>(address);
-    bool timedOut = false;
-    KJ_IF_MAYBE(error, kj::runCatchingExceptions([&]() {
-      within(timeoutMs, rpc->client.healthRequest().send(), timedOut);
-    })) {
-      // A service from before there was this question is one too.
-      if (error->getType() == kj::Exception::Type::UNIMPLEMENTED) return;
+    if (!answers()) {
       rpc = nullptr;
       throw CallError{Failure::UNAVAILABLE, "the users service cannot be reached"};
     }
   }
 
-  // Waits for a response, for a time at most.
+  bool answers() {
+    bool timedOut = false;
+    KJ_IF_MAYBE(error, kj::runCatchingExceptions([&]() {
+      within(rpc->client.healthRequest().send(), timedOut);
+    })) {
+      // A service from before there was this question is one too.
+      return error->getType() == kj::Exception::Type::UNIMPLEMENTED;
+    }
+    return true;
+  }
+
+  // Milliseconds until the call's deadline.
+  uint32_t left() const {
+    auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now()).count();
+    return left > 1 ? left : 1;
+  }
+
+  // Waits for a response, until the call's deadline.
   template <typename Results>
-  capnp::Response<Results> within(uint32_t ms, capnp::RemotePromise<Results> promise, bool& timedOut) {
+  capnp::Response<Results> within(capnp::RemotePromise<Results> promise, bool& timedOut) {
     kj::Promise<capnp::Response<Results>> answered = kj::mv(promise);
-    auto late = rpc->ez.getIoProvider().getTimer().afterDelay(ms * kj::MILLISECONDS);
+    auto late = rpc->ez.getIoProvider().getTimer().afterDelay(left() * kj::MILLISECONDS);
     return answered
         .exclusiveJoin(late.then([&timedOut]() -> kj::Promise<capnp::Response<Results>> {
           timedOut = true;
@@ -111,9 +133,13 @@ private:
         .wait(rpc->ez.getWaitScope());
   }
 
+  using Clock = std::chrono::steady_clock;
+
   kj::String address;
   uint32_t timeoutMs;
   kj::Own<Rpc> rpc;
+  Clock::time_point end;       // Of the call that is being made.
+  Clock::time_point lastUsed;  // When the connection last brought an answer.
 };
 
 // A UUID of version 4 (RFC 9562).

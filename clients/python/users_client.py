@@ -135,6 +135,7 @@ class UsersClient:
         self._timeout = timeout
         self._schema = load_schema(schema)
         self._users: Any = None
+        self._watch: asyncio.Task[None] | None = None
         self._connecting = asyncio.Lock()
 
     async def __aenter__(self) -> UsersClient:
@@ -142,6 +143,8 @@ class UsersClient:
 
     async def __aexit__(self, *_: object) -> None:
         self._users = None
+        if self._watch is not None:
+            self._watch.cancel()
 
     async def create(self, *, email: str, name: str, id: str | None = None) -> Created:
         """Stores a user, exactly once. The id makes repeating safe; a fresh one unless given."""
@@ -240,8 +243,16 @@ class UsersClient:
                     capnp.AsyncIoStream.create_connection(host=self._host, port=self._port),
                     CONNECT_TIMEOUT,
                 )
-                self._users = capnp.TwoPartyClient(stream).bootstrap().cast_as(self._schema.Users)
+                connection = capnp.TwoPartyClient(stream)
+                self._users = connection.bootstrap().cast_as(self._schema.Users)
+                self._watch = asyncio.create_task(self._forget(connection, self._users))
             return self._users
+
+    async def _forget(self, connection: Any, users: Any) -> None:
+        """Has the next call connect anew when the connection has ended, instead of losing a call to it."""
+        await connection.on_disconnect()
+        if self._users is users:
+            self._users = None
 
 
 def _user(user: Any) -> User:

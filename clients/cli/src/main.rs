@@ -3,10 +3,13 @@
 mod import;
 mod output;
 
-use std::{process::ExitCode, time::Duration};
+use std::{io, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    task::spawn_blocking,
+};
 use users_client::{CallOptions, LocalClient, NewUser, Replicas};
 use uuid::Uuid;
 
@@ -84,6 +87,8 @@ enum Command {
     /// A row without an id gets one made out of its e-mail address and name. So an import that was
     /// interrupted is simply started again: what is there already is only counted.
     Import(import::Import),
+    /// Run commands from standard input over one connection, a JSON list of words on each line.
+    Session,
 }
 
 fn main() -> ExitCode {
@@ -107,19 +112,57 @@ async fn run(cli: Cli) -> ExitCode {
         traceparent: String::new(),
     };
     let printer = Printer::new(cli.output);
-    match cli.command {
+    let Command::Session = cli.command else {
+        return obey(cli.command, &client, &options, &printer).await;
+    };
+    let mut status = ExitCode::SUCCESS;
+    while let Some(line) = next_line().await {
+        let words: Vec<String> = match serde_json::from_str(&line) {
+            Ok(words) => words,
+            Err(error) => {
+                eprintln!("users-cli: not a JSON list of words: {error}");
+                return ExitCode::from(2);
+            }
+        };
+        let program = ["users-cli".to_owned()];
+        let cli = Cli::try_parse_from(program.into_iter().chain(words));
+        status = obey(
+            cli.unwrap_or_else(|e| e.exit()).command,
+            &client,
+            &options,
+            &printer,
+        )
+        .await;
+    }
+    status
+}
+
+/// Reading blocks, which the links to the service must not notice.
+async fn next_line() -> Option<String> {
+    let read = spawn_blocking(|| io::stdin().lines().next()?.ok());
+    read.await.ok()?
+}
+
+/// Does what a command asks for, and returns the exit status.
+async fn obey(
+    command: Command,
+    client: &LocalClient,
+    options: &CallOptions,
+    printer: &Printer,
+) -> ExitCode {
+    match command {
         Command::Create { email, name, id } => {
             let id = id.unwrap_or_else(Uuid::now_v7);
             let new = NewUser { id, email, name };
-            printer.print(&Outcome::from(client.create_user(&new, &options).await))
+            printer.print(&Outcome::from(client.create_user(&new, options).await))
         }
-        Command::Get { id } => printer.print(&Outcome::from(client.get_user(&id, &options).await)),
+        Command::Get { id } => printer.print(&Outcome::from(client.get_user(&id, options).await)),
         Command::List {
             page_size,
             mut page_token,
             all,
         } => loop {
-            let listed = client.list_users(page_size, &page_token, &options).await;
+            let listed = client.list_users(page_size, &page_token, options).await;
             let outcome = Outcome::from(listed);
             let status = printer.print(&outcome);
             match outcome {
@@ -129,6 +172,7 @@ async fn run(cli: Cli) -> ExitCode {
                 _ => return status,
             }
         },
-        Command::Import(import) => import.run(&client, &options, &printer).await,
+        Command::Session => ExitCode::from(2),
+        Command::Import(import) => import.run(client, options, printer).await,
     }
 }

@@ -4,9 +4,11 @@
 
 mod cargo_run;
 mod chaos;
+mod clients;
 mod database;
 mod documents;
 mod hostile;
+mod import;
 mod manifests;
 mod observed;
 mod page;

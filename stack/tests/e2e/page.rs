@@ -11,7 +11,7 @@ use std::{
 use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::json;
 
-use crate::support::System;
+use crate::support::{System, skipped};
 
 /// ChromeDriver, and with it its browser; both end with it.
 struct Driver {
@@ -74,9 +74,7 @@ impl Drop for Driver {
 #[test]
 fn the_page_creates_a_user_in_a_real_browser() {
     let Some(driver) = Driver::start() else {
-        eprintln!(
-            "SKIPPED: no chromedriver on the PATH; on Debian: apt-get install chromium chromium-driver"
-        );
+        skipped("no chromedriver on the PATH; on Debian: apt-get install chromium chromium-driver");
         return;
     };
     let system = System::start();

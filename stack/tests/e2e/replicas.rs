@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::{
     observed::value,
-    support::{Http, Outcome, Program, binary, free_port, start_users, under_load},
+    support::{Http, Outcome, Program, binary, free_port, skipped, start_users, under_load},
 };
 
 const CLIENTS: usize = 16;
@@ -42,9 +42,7 @@ fn nss_wrapper() -> Option<PathBuf> {
         .filter_map(|entry| Some(entry.ok()?.path().join("libnss_wrapper.so")))
         .find(|path| path.exists());
     if found.is_none() {
-        eprintln!(
-            "skipped: libnss_wrapper.so is not there; on Debian: apt-get install libnss-wrapper"
-        );
+        skipped("libnss_wrapper.so is not there; on Debian: apt-get install libnss-wrapper");
     }
     found
 }

@@ -37,6 +37,8 @@ pub fn binary(package: &str) -> PathBuf {
             "users-svc",
             "--package",
             "stack",
+            "--package",
+            "users-cli",
             // As the images are built.
             "--features",
             "gateway/otlp,users-svc/otlp",
@@ -414,4 +416,10 @@ pub fn start_users(addr: &str, database: &str, more: &[(&str, &str)]) -> Program
         thread::sleep(Duration::from_millis(20));
     }
     users
+}
+
+/// Notes that a test cannot run on this machine; where everything must run, that is a failure.
+pub fn skipped(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{why}");
+    eprintln!("SKIPPED: {why}");
 }

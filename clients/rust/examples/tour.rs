@@ -1,0 +1,30 @@
+//! Creates a user, twice, reads it and lists some.
+
+use std::{env, error::Error};
+
+use users_client::{Created, Listed, NewUser, UsersClient};
+use uuid::Uuid;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let address = env::args().nth(1).unwrap_or("127.0.0.1:4001".into());
+    let users = UsersClient::connect(&address)?;
+    let id = Uuid::now_v7(); // makes repeating safe
+    let new = NewUser {
+        id,
+        email: format!("{id}@example.com"),
+        name: "Jane Doe".into(),
+    };
+    match users.create_user(new.clone()).await? {
+        Created::Stored { user, .. } => println!("created {}", user.id),
+        refused => println!("refused: {refused:?}"),
+    }
+    if let Created::Stored { replayed, .. } = users.create_user(new).await? {
+        println!("replayed {replayed}");
+    }
+    println!("read {:?}", users.get_user(id).await?);
+    if let Listed::Page { users, .. } = users.list_users(10, "").await? {
+        println!("listed {}", users.len());
+    }
+    Ok(())
+}
