@@ -1,38 +1,58 @@
 # The contract of the users service: what an object of type `Users` promises to its callers.
 #
-# The bootstrap capability of TCP port 4001 is a `Users`. A call in Python (pycapnp):
+# Usage. The bootstrap capability of TCP port 4001 is a `Users` (Cap'n Proto RPC, level 1, two-party,
+# unpacked). Clients to copy are in `clients/`; in Python (pycapnp), inside `capnp.run`:
 #
+#   stream = await capnp.AsyncIoStream.create_connection(host="127.0.0.1", port=4001)
 #   users = capnp.TwoPartyClient(stream).bootstrap().cast_as(schema.Users)
-#   reply = await users.createUser(id=str(uuid4()), email="jane@example.com", name="Jane Doe")
+#   request = users.createUser_request()
+#   request.id, request.email, request.name = str(uuid4()), "jane@example.com", "Jane Doe"
+#   reply = await request.send()
 #   print(reply.which(), reply.user.id)
 #
-# Outcomes that a caller can expect are data: the union of each response. Exceptions are for
-# failures, and two kinds of them leave the service:
+# Errors. Outcomes that a caller can expect are data: the union of each response. Exceptions are for
+# failures, and say what to do by their type; their text is for logs:
 #
-#   overloaded   nothing was written; try again, later
-#   failed       the write may or may not have happened; create again with the same id to find out
+#   overloaded      nothing was written; try again later, or at another replica
+#   failed          the write may or may not have happened
+#   disconnected    the connection broke; of calls that were under way on it: the same as `failed`
+#   unimplemented   the service is of a version that has no such method; nothing was written
 #
-# A connection that breaks during a call means the same as `failed`.
+# Trying again. Any call may be repeated after any failure: reads have no effect, and `createUser` with
+# the same id, email and name has its effect once, whoever repeats it, when, and on whichever replica.
+# That is also how to find out what became of a create that `failed`. Repeat a few times, after a pause
+# that grows and has a random part; without an id of yours, never.
 #
-# To evolve this file, add: fields to structs, methods with the next number, members to a union
-# (old callers must treat a member they do not know as a failure). Never renumber, retype, reuse
-# or remove. After any change run the command that `tests/contract.rs` names.
+# Limits. A message to the service has at most 128 KiB, one from it at most 1 MiB; a message must
+# arrive within 10 seconds of its first byte, the first one of a connection within 10 seconds of
+# connecting. Between messages a connection may rest for ever. Calls are answered as they are done, not in
+# order: send many at once, up to some thousands on a connection; what is beyond the share that one
+# connection gets is answered `overloaded`. Text is UTF-8; what is not is a fault of its field.
+#
+# Evolution. To change this file, add: fields to structs, methods with the next number, members to a
+# union (callers must treat a member that they do not know as `failed`). Never renumber, retype, reuse
+# or remove; a field that is not sent has its default, which must mean what its absence meant. After any
+# change run the command that `tests/contract.rs` names; the first published version is kept in the
+# tests, and its clients must go on working.
 @0xd3dbd68c315e4e00;
 
 interface Users {
   # Creates, reads and lists users.
 
   createUser @0 CreateUserRequest -> CreateUserResponse;
-  # Stores a user, exactly once. Answers after the row is durable.
+  # Stores a user, exactly once. Answers after the row is durable: flushed to disk by PostgreSQL, and
+  # by its synchronous standbys if it has any. Calls that arrive together share a commit.
 
   getUser @1 GetUserRequest -> GetUserResponse;
-  # Reads one user.
+  # Reads one user. Sees every create that was answered before it was called.
 
   listUsers @2 ListUsersRequest -> ListUsersResponse;
-  # Reads all users, a page at a time, in the order of their ids.
+  # Reads all users, a page at a time, in the order of their ids. Users that are created meanwhile may
+  # be missed when their ids lie before the page; none is listed twice.
 
   health @3 HealthRequest -> HealthResponse;
-  # Tells whether calls can succeed now: the service is not stopping and its database answers.
+  # Tells whether calls can succeed now: the service is not stopping, and its database answers and takes
+  # writes. Answers within half a second or so, whatever the database does.
 }
 
 struct User {
@@ -114,7 +134,10 @@ struct GetUserRequest {
 struct GetUserResponse {
   union {
     user @0 :User;
+    # It is stored.
+
     notFound @1 :Void;
+    # No user has this id.
   }
 }
 
@@ -132,6 +155,7 @@ struct ListUsersResponse {
   union {
     page :group {
       users @0 :List(User);
+      # At most `pageSize` users, by ascending id. Empty only when there are no more.
 
       nextPageToken @1 :Text;
       # Opaque. Empty: this is the last page.
@@ -143,8 +167,10 @@ struct ListUsersResponse {
 }
 
 struct HealthRequest {
+  # Nothing to ask, yet.
 }
 
 struct HealthResponse {
   serving @0 :Bool;
+  # Whether calls can succeed now.
 }
