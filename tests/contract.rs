@@ -12,7 +12,7 @@ const REGENERATE: &str =
 
 /// Fingerprint of the schema's text from which the request was made: notices a change of the
 /// schema on machines that have no `capnp` tool to compile it with.
-const FINGERPRINT: &str = "01a8d6f1-7152-5027-9286-d47c1ccd46be";
+const FINGERPRINT: &str = "2aa03613-5951-580d-8b47-7285b72d21bb";
 
 #[test]
 fn the_request_was_made_from_this_schema() {

@@ -121,11 +121,17 @@ impl World {
             .each_ref()
             .map(|settings| Mutex::new(run("users-svc", settings)));
         let rpc_links = [&ports[0], &ports[1]].map(|addr| Proxy::start(addr.parse().unwrap()));
+        // One gateway has both replicas to choose from, the other has to do with one.
+        let first = rpc_links
+            .each_ref()
+            .map(|link| link.addr.to_string())
+            .join(",");
+        let rpc_addrs = [first, rpc_links[1].addr.to_string()];
         let gateway_settings = [0, 1].map(|i| {
             let deadline = DEADLINE.as_millis().to_string();
             owned(&[
                 ("HTTP_ADDR", &ports[2 + i]),
-                ("USERS_ADDR", &rpc_links[i].addr.to_string()),
+                ("USERS_ADDR", &rpc_addrs[i]),
                 ("REQUEST_TIMEOUT_MS", &deadline),
                 ("DRAIN_TIMEOUT_MS", "3000"),
                 ("RUST_LOG", "error"),
