@@ -10,7 +10,7 @@ int main(int argc, char* argv[]) {
 
   auto request = users.createUserRequest();
   request.setId("0190a3f4-7c3e-7cc8-a1b2-0242ac120002");  // makes repeating safe
-  request.setEmail("jane@example.com");
+  request.setEmail("jane.doe@example.com");
   request.setName("Jane Doe");
   auto response = request.send().wait(client.getWaitScope());
   switch (response.which()) {

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::{Parser, Subcommand};
 use process::settings::{ProcessSettings, at_least_one, milliseconds};
+use users_client::hosts_and_ports;
 
 /// HTTP gateway of the users service: takes `POST /users` and `GET /users/{id}`, and calls the
 /// users service over Cap'n Proto RPC.
@@ -45,49 +46,4 @@ pub struct Config {
 pub enum Command {
     /// Ask the gateway on `HTTP_ADDR` whether it is ready. Exit status 0: yes.
     Healthcheck,
-}
-
-fn hosts_and_ports(text: &str) -> Result<String, String> {
-    let is_good = |one: &str| {
-        let port = one
-            .rsplit_once(':')
-            .filter(|(host, _)| !host.is_empty())
-            .map(|(_, port)| port);
-        port.and_then(|port| port.parse().ok())
-            .is_some_and(|port: u16| port > 0)
-    };
-    if text.split(',').all(is_good) {
-        return Ok(text.to_owned());
-    }
-    Err("must be host:port, for example users-svc:4001 or [::1]:4001".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_of_the_users_service_need_a_host_and_a_port() {
-        for good in [
-            "127.0.0.1:4001",
-            "[::1]:4001",
-            "users-svc:4001",
-            "a.b.c:1",
-            "a:1,b:2",
-        ] {
-            assert_eq!(hosts_and_ports(good), Ok(good.to_owned()));
-        }
-        for bad in [
-            "",
-            "users-svc",
-            ":4001",
-            "users-svc:",
-            "users-svc:0",
-            "users-svc:70000",
-            "a:1,b",
-            "a:1,",
-        ] {
-            assert!(hosts_and_ports(bad).is_err(), "{bad}");
-        }
-    }
 }

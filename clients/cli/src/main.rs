@@ -10,7 +10,7 @@ use tokio::{
     runtime::{Builder, LocalOptions},
     task::spawn_blocking,
 };
-use users_client::{CallOptions, LocalClient, NewUser, Replicas};
+use users_client::{CallOptions, LocalClient, NewUser, Replicas, hosts_and_ports};
 use uuid::Uuid;
 
 use crate::output::{Format, Outcome, Printer};
@@ -31,7 +31,8 @@ struct Cli {
         long,
         global = true,
         env = "USERS_ADDR",
-        default_value = "127.0.0.1:4001"
+        default_value = "127.0.0.1:4001",
+        value_parser = hosts_and_ports
     )]
     users_addr: String,
 

@@ -9,7 +9,9 @@ use tokio::{
     task::spawn_local,
 };
 
-use crate::{CallError, CallOptions, Created, Listed, LocalClient, NewUser, Replicas, User};
+use crate::{
+    CallError, CallOptions, Created, Listed, LocalClient, NewUser, Replicas, User, hosts_and_ports,
+};
 
 /// Calls at once of one client; further ones are [`CallError::Unavailable`].
 const MAX_IN_FLIGHT: usize = 4096;
@@ -28,9 +30,11 @@ impl UsersClient {
     /// Starts connecting to the replicas behind `names`, each a host and a port, with commas between
     /// them. Does not wait: a call does, for a second at most.
     ///
-    /// Fails when the system has no thread or socket left to give.
+    /// Fails when `names` is something else, or the system has no thread left to give.
     pub fn connect(names: &str) -> io::Result<Self> {
-        let replicas = Replicas::of(names);
+        let names = hosts_and_ports(names)
+            .map_err(|fault| io::Error::new(io::ErrorKind::InvalidInput, fault))?;
+        let replicas = Replicas::of(&names);
         let (jobs, todo) = mpsc::unbounded_channel();
         let (report, started) = std::sync::mpsc::channel();
         let name = thread::Builder::new().name("users-client".into());
@@ -124,5 +128,38 @@ async fn work(replicas: Replicas, mut todo: mpsc::UnboundedReceiver<Job>) {
     let client = LocalClient::new(replicas, MAX_IN_FLIGHT);
     while let Some(job) = todo.recv().await {
         spawn_local(job(client.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+
+    use super::*;
+
+    #[test]
+    fn calls_from_any_thread_and_executor_end_in_time_when_nobody_answers() {
+        // Takes connections, and says nothing.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = silent.local_addr().unwrap().to_string();
+        let client = UsersClient::connect(&addr).unwrap();
+        let hurried = client.timeout(Duration::from_millis(200));
+        let calls = (0..4).map(|i| {
+            let client = hurried.clone();
+            thread::spawn(move || block_on(client.get_user(i.to_string())))
+        });
+        for call in calls.collect::<Vec<_>>() {
+            let outcome = call.join().unwrap();
+            assert!(
+                matches!(outcome, Err(CallError::Unavailable(_))),
+                "{outcome:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_refused() {
+        let error = UsersClient::connect("users-svc").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 }

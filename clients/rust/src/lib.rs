@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 pub use calls::{CallOptions, LocalClient};
 pub use handle::UsersClient;
-pub use replicas::Replicas;
+pub use replicas::{Replicas, hosts_and_ports};
 
 /// A user to create, with the id that makes creating it safe to repeat.
 #[derive(Clone, Debug)]

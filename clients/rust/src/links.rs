@@ -235,8 +235,12 @@ async fn keep_connected(addr: SocketAddr, links: Rc<Links>, retired: Cancellatio
                 }
                 // Fails the calls in flight, so that they can be repeated elsewhere.
                 let _ = connected.disconnector.await;
-                tracing::warn!(%addr, cause, "lost a users service");
-                links.replicas.look_again();
+                if retired.is_cancelled() {
+                    tracing::info!(%addr, cause, "left a users service");
+                } else {
+                    tracing::warn!(%addr, cause, "lost a users service");
+                    links.replicas.look_again();
+                }
             }
             Err(error) if !reported => {
                 reported = true;
