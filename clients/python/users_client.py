@@ -135,7 +135,7 @@ class UsersClient:
         self._timeout = timeout
         self._schema = load_schema(schema)
         self._users: Any = None
-        self._watch: asyncio.Task[None] | None = None
+        self._watches: set[asyncio.Task[None]] = set()
         self._connecting = asyncio.Lock()
 
     async def __aenter__(self) -> UsersClient:
@@ -143,8 +143,8 @@ class UsersClient:
 
     async def __aexit__(self, *_: object) -> None:
         self._users = None
-        if self._watch is not None:
-            self._watch.cancel()
+        for watch in self._watches:
+            watch.cancel()
 
     async def create(self, *, email: str, name: str, id: str | None = None) -> Created:
         """Stores a user, exactly once. The id makes repeating safe; a fresh one unless given."""
@@ -245,7 +245,10 @@ class UsersClient:
                 )
                 connection = capnp.TwoPartyClient(stream)
                 self._users = connection.bootstrap().cast_as(self._schema.Users)
-                self._watch = asyncio.create_task(self._forget(connection, self._users))
+                # Each holds its connection, which calls that were made on it need to the end.
+                watch = asyncio.create_task(self._forget(connection, self._users))
+                self._watches.add(watch)
+                watch.add_done_callback(self._watches.discard)
             return self._users
 
     async def _forget(self, connection: Any, users: Any) -> None:

@@ -316,8 +316,48 @@ fn every_outcome(client: &Client) {
 }
 
 #[test]
-fn rust() {
+fn rust_client() {
     every_outcome(&Client::rust());
+}
+
+#[test]
+fn people_get_a_table() {
+    let server = Server::temporary().unwrap();
+    let addr = format!("127.0.0.1:{}", free_port("127.0.0.1"));
+    let _users = start_users(&addr, &server.fresh_database().unwrap(), &[]);
+    let client = Client {
+        arguments: Vec::new(),
+        ..Client::rust()
+    };
+    let id = fresh_id();
+    let run = |words: &[&str]| client.command(&addr, 5000).args(words).output().unwrap();
+    let create = [
+        "create",
+        "--id",
+        &id,
+        "--email",
+        "jane@example.com",
+        "--name",
+        "Jane Doe",
+    ];
+    let created = String::from_utf8(run(&create).stdout).unwrap();
+    let lines: Vec<Vec<&str>> = created
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            vec!["ID", "EMAIL", "NAME"],
+            vec![&*id, "jane@example.com", "Jane", "Doe"]
+        ]
+    );
+    let listed = run(&["list", "--all", "--page-size", "1"]);
+    assert_eq!(String::from_utf8(listed.stdout).unwrap(), created);
+    let missing = run(&["get", "x"]);
+    assert_eq!(missing.status.code(), Some(3));
+    let said = String::from_utf8(missing.stderr).unwrap();
+    assert_eq!(said, "users-cli: there is no user with this id\n");
 }
 
 #[test]

@@ -187,6 +187,11 @@ fn load_spreads_evenly_and_follows_replicas_that_come_and_go() {
         first.signal(Signal::SIGTERM);
         assert_eq!(first.ended().code(), Some(0));
     }));
+
+    // A name server that has nothing to say changes nothing.
+    fs::write(&cluster.hosts, "").unwrap();
+    outcomes.extend(cluster.under_load("nameless", || thread::sleep(Duration::from_secs(4))));
+    assert!(cluster.gateway.output().contains("cannot be looked up"));
     cluster.check(&outcomes);
 }
 
