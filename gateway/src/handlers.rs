@@ -54,7 +54,7 @@ pub async fn ready(call: Call<'_>) -> Result<Response, Problem> {
         return Err(Problem::unavailable().because("this gateway is stopping"));
     }
     if !call.users.is_linked() {
-        return Err(Problem::unavailable().because("a link to the users service is down"));
+        return Err(Problem::unavailable().because("a thread has no link to the users service"));
     }
     if !call.users.serving(call.trace).await? {
         return Err(Problem::unavailable().because("the users service is not serving"));

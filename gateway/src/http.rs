@@ -46,7 +46,7 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// is answered, with `Connection: close`, instead of being met by a reset.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
-/// Serves HTTP/1.1 connections of one thread over one link to the users service.
+/// Serves HTTP/1.1 connections of one thread over its links to the users service.
 pub struct HttpWorker<S> {
     service: S,
     connections: http1::Builder,
