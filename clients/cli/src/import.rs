@@ -107,6 +107,7 @@ impl Import {
         let begin = Instant::now();
         let read = Arc::new(AtomicU64::new(0));
         let (input, bar) = self.open(read.clone())?;
+        bar.set_message("no rows yet");
         let rows = rows(input)?;
         let mut report = Report::new(self.rejected.as_ref())?;
         let patience = Duration::from_secs(self.patience);
