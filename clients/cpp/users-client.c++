@@ -293,6 +293,7 @@ int main(int argc, char* argv[]) {
   Command command = parse(std::vector<std::string>(argv + 1, argv + argc));
   const char* set = std::getenv("USERS_ADDR");
   std::string address = command.get("users-addr", set == nullptr ? "127.0.0.1:4001" : set);
+  if (address.find(':') == std::string::npos) usage("--users-addr must be HOST:PORT, such as 127.0.0.1:4001");
   UsersClient users(kj::heapString(address.c_str()), number("timeout-ms", command.get("timeout-ms", "5000")));
   if (command.verb != "session") return run(users, command);
 

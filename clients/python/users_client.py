@@ -131,6 +131,8 @@ class UsersClient:
         schema: str | os.PathLike[str] | None = None,
     ) -> None:
         host, _, port = address.rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError("the address must be host:port, for example 127.0.0.1:4001")
         self._host, self._port = host.strip("[]"), int(port)
         self._timeout = timeout
         self._schema = load_schema(schema)
@@ -320,7 +322,11 @@ def parser() -> argparse.ArgumentParser:
 async def main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
     status = 0
-    async with UsersClient(args.users_addr, args.timeout_ms / 1000) as users:
+    try:
+        client = UsersClient(args.users_addr, args.timeout_ms / 1000)
+    except ValueError as error:
+        parser().error(str(error))
+    async with client as users:
         if args.verb != "session":
             outcome, status = await run(users, args)
             print(json.dumps(outcome), flush=True)

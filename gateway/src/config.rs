@@ -22,7 +22,8 @@ pub struct Config {
     #[arg(long, env = "HTTP_ADDR", default_value = "0.0.0.0:3000")]
     pub http_addr: SocketAddr,
 
-    /// Host (a name or an IP address) and port of the users service; several with commas between them.
+    /// Host (a name or an IP address) and port of the users service, several with commas between them.
+    /// Calls are balanced over every address behind each name, which is looked up every two seconds.
     #[arg(long, env = "USERS_ADDR", default_value = "127.0.0.1:4001", value_parser = hosts_and_ports)]
     pub users_addr: String,
 

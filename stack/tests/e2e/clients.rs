@@ -304,6 +304,13 @@ fn every_outcome(client: &Client) {
     assert_eq!(client.run(&addr, &["get", "x"]).0, 3);
     let usage = client.command(&addr, 1000).arg("destroy").output().unwrap();
     assert_eq!(usage.status.code(), Some(2));
+    let nowhere = client
+        .command("users-svc", 1000)
+        .arg("list")
+        .output()
+        .unwrap();
+    assert_eq!(nowhere.status.code(), Some(2));
+    assert!(!String::from_utf8_lossy(&nowhere.stderr).contains("Traceback"));
     stop(users);
     assert_eq!(client.run(&addr, &["get", &id]).0, 4);
 
