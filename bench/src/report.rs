@@ -230,6 +230,7 @@ impl Report {
                 });
             (low / margin)..(high * margin)
         };
+        let values = range(|p| p.1, 1.5);
         let area = SVGBackend::new(path, (800, 500)).into_drawing_area();
         area.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&area)
@@ -238,7 +239,8 @@ impl Report {
             .y_label_area_size(70)
             .build_cartesian_2d(
                 range(|p| p.0, 1.2).log_scale(),
-                range(|p| p.1, 1.5).log_scale(),
+                // With room above the lines for their names.
+                (values.start..values.end * 8.0).log_scale(),
             )?;
         chart
             .configure_mesh()
@@ -246,6 +248,7 @@ impl Report {
             .y_desc(unit)
             .label_style(("sans-serif", 14))
             .x_label_formatter(&|x| format!("{x:.0}"))
+            .y_label_formatter(&|y| format!("{y}"))
             .draw()?;
         let colours = [&RED, &BLUE, &GREEN, &BLACK];
         for (load, colour) in loads.iter().zip(colours) {
