@@ -3,6 +3,7 @@
 pub mod batch;
 mod config;
 mod migrate;
+mod pool_events;
 mod rules;
 mod service;
 mod service_connection;
