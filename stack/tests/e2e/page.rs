@@ -2,6 +2,7 @@
 
 use std::{
     env, fs,
+    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -10,7 +11,7 @@ use std::{
 use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::json;
 
-use crate::support::{System, free_port, skipped};
+use crate::support::{System, skipped};
 
 /// ChromeDriver, and with it its browser; both end with it.
 struct Driver {
@@ -21,7 +22,11 @@ struct Driver {
 impl Driver {
     /// `None`: this machine has no Chromium.
     fn start() -> Option<Self> {
-        let port = free_port("127.0.0.1");
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let process = Command::new("chromedriver")
             .arg(format!("--port={port}"))
             .stdout(Stdio::null())
