@@ -113,7 +113,8 @@ impl Server {
         })
     }
 
-    /// Starts a standby that streams from this server, which it reaches on `port` of 127.0.0.1 (PostgreSQL documentation, section 27.2).
+    /// Starts a standby that streams from this server, which it reaches on `port` of 127.0.0.1
+    /// (PostgreSQL documentation, section 27.2).
     pub fn standby(&self, port: u16) -> anyhow::Result<Self> {
         let dir = temporary_dir()?;
         let data = dir.path().join("postgres");

@@ -2,7 +2,7 @@
 
 use std::{fs, net::TcpListener, path::Path};
 
-use crate::support::{Http, Program};
+use crate::support::{Http, Program, eventually, free_port};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -38,11 +38,7 @@ fn server_runs(dir: &Path) -> bool {
 }
 
 fn wait_until_gone(dir: &Path) {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while server_runs(dir) {
-        assert!(std::time::Instant::now() < end, "PostgreSQL is left behind");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    eventually("PostgreSQL is gone", || !server_runs(dir));
 }
 
 #[test]
@@ -236,11 +232,7 @@ fn the_curl_line_of_the_readme_works_as_it_stands() {
 #[test]
 fn it_goes_on_and_stops_when_no_one_reads_what_it_prints() {
     let dir = folder();
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = free_port("127.0.0.1");
     let addr = format!("127.0.0.1:{port}");
     let settings = [("HTTP_ADDR", &*addr), ("RPC_ADDR", "127.0.0.1:0")];
     let mut stack = Program::start_unread(

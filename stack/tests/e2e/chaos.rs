@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::{
     proxy::{Fault, Proxy},
-    support::{Http, Program, binary},
+    support::{Http, Program, binary, free_addr},
 };
 
 const CLIENTS: usize = 16;
@@ -285,14 +285,6 @@ impl World {
 fn run(name: &str, settings: &[(String, String)]) -> Program {
     let settings: Vec<(&str, &str)> = settings.iter().map(|(k, v)| (&**k, &**v)).collect();
     Program::start(&binary(name), Path::new("/"), &settings)
-}
-
-fn free_addr() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string()
 }
 
 /// One client: new operations, and repetitions of those that are not settled.

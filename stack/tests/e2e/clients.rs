@@ -18,7 +18,7 @@ use stack::postgres::Server;
 use users_rpc::{transport, users_capnp::users};
 use uuid::Uuid;
 
-use crate::support::{Program, binary, free_port, root, skipped, start_users};
+use crate::support::{Program, binary, free_addr, root, skipped, start_users};
 
 /// A folder for what is made once and kept, and a lock on it: other tests may be about to make it.
 fn workshop(name: &str, make: impl FnOnce(&Path) -> Option<()>) -> Option<PathBuf> {
@@ -209,7 +209,7 @@ fn every_page(session: &mut Session, mut expected: [&str; 2]) {
 fn every_outcome(client: &Client) {
     let server = Server::temporary().unwrap();
     let database = server.fresh_database().unwrap();
-    let addr = format!("127.0.0.1:{}", free_port("127.0.0.1"));
+    let addr = free_addr();
     let start = || start_users(&addr, &database, &[("DRAIN_TIMEOUT_MS", "2000")]);
     let stop = |mut users: Program| {
         users.signal(Signal::SIGTERM);
@@ -330,7 +330,7 @@ fn rust_client() {
 #[test]
 fn people_get_a_table() {
     let server = Server::temporary().unwrap();
-    let addr = format!("127.0.0.1:{}", free_port("127.0.0.1"));
+    let addr = free_addr();
     let _users = start_users(&addr, &server.fresh_database().unwrap(), &[]);
     let client = Client {
         arguments: Vec::new(),
@@ -453,7 +453,7 @@ fn the_snippets_of_the_readme_run() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let server = Server::temporary().unwrap();
     let database = server.fresh_database().unwrap();
-    let addr = format!("127.0.0.1:{}", free_port("127.0.0.1"));
+    let addr = free_addr();
     let _users = start_users(&addr, &database, &[]);
     let snippet = |language: &str, file: &str| {
         let text = fs::read_to_string(root().join(file)).unwrap();

@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use stack::postgres::Server;
 
-use crate::support::{Program, binary, free_port, start_users};
+use crate::support::{Program, binary, eventually, free_addr, start_users};
 
 struct Service {
     server: Server,
@@ -27,7 +27,7 @@ impl Service {
     fn start() -> Self {
         let server = Server::temporary().unwrap();
         let database = server.fresh_database().unwrap();
-        let addr = format!("127.0.0.1:{}", free_port("127.0.0.1"));
+        let addr = free_addr();
         let users = start_users(&addr, &database, &[]);
         Self {
             server,
@@ -141,9 +141,7 @@ fn an_import_that_is_killed_is_started_again_and_ends_with_every_row_once() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    while service.rows() < 500 {
-        thread::sleep(Duration::from_millis(5));
-    }
+    eventually("some rows are there", || service.rows() >= 500);
     first.kill().unwrap();
     first.wait().unwrap();
     let (output, report) = service.import(&file, &[]);
@@ -162,9 +160,7 @@ fn an_import_outlives_the_service() {
     let mut import = import.unwrap();
     let mut input = import.stdin.take().unwrap();
     let writer = thread::spawn(move || input.write_all(many(20_000).as_bytes()).unwrap());
-    while service.rows() < 500 {
-        thread::sleep(Duration::from_millis(5));
-    }
+    eventually("some rows are there", || service.rows() >= 500);
     service.users.signal(Signal::SIGKILL);
     service.users.ended();
     thread::sleep(Duration::from_millis(1500));

@@ -2,13 +2,7 @@
 
 #![allow(clippy::float_cmp, reason = "counts are whole numbers")]
 
-use std::{
-    collections::BTreeSet,
-    net::TcpListener,
-    sync::mpsc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, sync::mpsc, thread, time::Duration};
 
 use nix::sys::signal::Signal;
 use opentelemetry_proto::tonic::{
@@ -18,12 +12,7 @@ use prost::Message as _;
 use stack::postgres::Server;
 use warp::Filter as _;
 
-use crate::support::System;
-
-fn free_addr() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
-}
+use crate::support::{System, eventually, free_addr};
 
 fn start(more_users: &[(&str, &str)], more_gateway: &[(&str, &str)]) -> System {
     let server = Server::temporary().unwrap();
@@ -49,14 +38,6 @@ pub fn value(admin: &str, name: &str, labels: &[&str]) -> f64 {
     });
     let values = matching.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap());
     values.sum()
-}
-
-fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < end, "never: {what}");
-        thread::sleep(Duration::from_millis(50));
-    }
 }
 
 #[test]

@@ -15,10 +15,13 @@ use tempfile::TempDir;
 
 use crate::{
     observed::value,
-    support::{Http, Outcome, Program, binary, free_port, skipped, start_users, under_load},
+    support::{
+        Http, Outcome, Program, binary, eventually, free_port, skipped, start_users, under_load,
+    },
 };
 
 const CLIENTS: usize = 16;
+const WORKERS: usize = 2;
 const NAME: &str = "users-svc.test";
 
 /// A gateway, and replicas of the users service on 127.0.0.x behind one name.
@@ -61,6 +64,7 @@ impl Cluster {
         let users_addr = format!("{NAME}:{port}");
         let settings = [
             ("HTTP_ADDR", "127.0.0.1:0"),
+            ("WORKERS", &WORKERS.to_string()),
             ("USERS_ADDR", &users_addr),
             ("LD_PRELOAD", preload.to_str().unwrap()),
             ("NSS_WRAPPER_HOSTS", hosts.to_str().unwrap()),
@@ -106,14 +110,10 @@ impl Cluster {
 
     /// Waits until the gateway has linked up with so many replicas, and lost none since.
     fn wait_for_links(&self, replicas: usize) {
-        let end = Instant::now() + Duration::from_secs(10);
         let links = || self.gateway.output().matches("connected to").count();
-        while links() < replicas {
-            assert!(Instant::now() < end, "{}", self.gateway.output());
-            thread::sleep(Duration::from_millis(20));
-        }
-        // The other threads are woken by the first that has a link.
-        thread::sleep(Duration::from_millis(300));
+        eventually("every thread has its links", || {
+            links() >= replicas * WORKERS
+        });
     }
 
     /// Users that each replica has created.
@@ -168,9 +168,7 @@ fn load_spreads_evenly_and_follows_replicas_that_come_and_go() {
     cluster.publish();
     let appeared = Instant::now();
     outcomes.extend(cluster.under_load("fourth", || {
-        while cluster.created(14) == 0.0 {
-            thread::sleep(Duration::from_millis(20));
-        }
+        eventually("the fourth is in use", || cluster.created(14) > 0.0);
     }));
     println!("in use after {:?}", appeared.elapsed());
     assert!(appeared.elapsed() < Duration::from_secs(5));

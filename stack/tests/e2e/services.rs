@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Http, Program, System, binary, root};
+use crate::support::{Http, Program, System, binary, free_addr, root};
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use nix::sys::signal::Signal;
 use proptest::prelude::*;
@@ -141,21 +141,15 @@ fn the_services_start_in_any_order_and_without_postgres() {
     let database = server.fresh_database().unwrap();
     server.stop();
     let dir = Path::new("/");
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let gateway_settings = [
-        ("HTTP_ADDR", "127.0.0.1:0"),
-        ("USERS_ADDR", &*port.to_string()),
-    ];
+    let addr = free_addr();
+    let gateway_settings = [("HTTP_ADDR", "127.0.0.1:0"), ("USERS_ADDR", &*addr)];
     let mut gateway = Program::start(&binary("gateway"), dir, &gateway_settings);
     let http = Http::new(gateway.addr().port());
     assert_eq!(http.get("/livez").status, 200);
     assert_eq!(http.create("jane@example.com", "Jane Doe").status, 503);
 
     let users_settings = [
-        ("RPC_ADDR", &*port.to_string()),
+        ("RPC_ADDR", &*addr),
         ("DATABASE_URL", &database),
         ("MIGRATE_ON_START", "true"),
     ];

@@ -412,9 +412,7 @@ pub fn start_users(addr: &str, database: &str, more: &[(&str, &str)]) -> Program
         let check = check.arg("healthcheck").env("RPC_ADDR", addr);
         check.stderr(Stdio::null()).status().unwrap().success()
     };
-    while !ready() {
-        thread::sleep(Duration::from_millis(20));
-    }
+    eventually("a users service is ready", ready);
     users
 }
 
@@ -422,4 +420,18 @@ pub fn start_users(addr: &str, database: &str, more: &[(&str, &str)]) -> Program
 pub fn skipped(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "{why}");
     eprintln!("SKIPPED: {why}");
+}
+
+/// The same with the address, which is 127.0.0.1.
+pub fn free_addr() -> String {
+    format!("127.0.0.1:{}", free_port("127.0.0.1"))
+}
+
+/// Waits until something holds, and fails when it takes too long.
+pub fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < end, "never: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
