@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     env, fs,
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use stack::postgres::Server;
+use stack::{ports::free_addr, postgres::Server};
 use tempfile::NamedTempFile;
 
 /// How long a service may take to be ready.
@@ -268,8 +268,4 @@ fn cpu_seconds(proc: &Path) -> anyhow::Result<f64> {
     let ticks = fields.split_whitespace().skip(11).take(2);
     let ticks: f64 = ticks.map(|t| t.parse().unwrap_or(0.0)).sum();
     Ok(ticks / 100.0)
-}
-
-fn free_addr() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

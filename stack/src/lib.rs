@@ -1,6 +1,7 @@
 //! The whole system in one process: a private PostgreSQL, the users service and the gateway.
 
 mod binaries;
+pub mod ports;
 pub mod postgres;
 
 use std::{

@@ -2,8 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
-    net::TcpListener,
+    io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::{
         fs::{OpenOptionsExt as _, PermissionsExt as _, chown},
         process::CommandExt as _,
@@ -23,7 +22,7 @@ use postgres::{Client, NoTls};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::binaries::Binaries;
+use crate::{binaries::Binaries, ports::free_port};
 
 /// A clean start takes a second; recovery after a crash can take long.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,8 +30,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a server may take to notice that the process that started it was killed.
 const ORPHAN_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
-/// Attempts to find a port that is still free when the server opens it.
-const PORT_ATTEMPTS: usize = 5;
 
 /// Runs the server until its standard input closes. That happens when the process that holds the
 /// other end is gone, whatever ended it, so that no server is ever left behind, and no temporary
@@ -91,17 +88,8 @@ impl Server {
         let password = fs::read_to_string(dir.join("password"))
             .with_context(|| format!("cannot read {}", dir.join("password").display()))?;
         stop_orphan(&data, &binaries)?;
-        let mut attempts = 0;
-        let (watched, port) = loop {
-            attempts += 1;
-            let port = free_port()?;
-            match launch(&dir, &binaries, port, &password, temporary) {
-                Ok(watched) => break (watched, port),
-                Err(error) if attempts >= PORT_ATTEMPTS => return Err(error),
-                // Someone may have taken the port in between.
-                Err(error) => tracing::debug!("{error:#}"),
-            }
-        };
+        let port = free_port()?;
+        let watched = launch(&dir, &binaries, port, &password, temporary)?;
         Ok(Self {
             watched,
             _lock: lock,
@@ -448,10 +436,6 @@ pub(crate) fn server_user() -> anyhow::Result<Option<User>> {
 pub(crate) fn reachable(dir: &Path) -> anyhow::Result<bool> {
     let status = command("test".as_ref())?.arg("-x").arg(dir).status()?;
     Ok(status.success())
-}
-
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 fn wait_until(timeout: Duration, mut done: impl FnMut() -> bool) -> bool {

@@ -50,7 +50,9 @@ pub struct FakeUsers {
 
 impl FakeUsers {
     pub fn start(answers: &[Answer]) -> Self {
-        Self::start_on(TcpListener::bind("127.0.0.1:0").unwrap(), answers)
+        // On a port that stays free when it stops.
+        let addr = stack::ports::free_addr().unwrap();
+        Self::start_on(TcpListener::bind(addr).unwrap(), answers)
     }
 
     pub fn start_on(listener: TcpListener, answers: &[Answer]) -> Self {

@@ -232,7 +232,7 @@ fn the_curl_line_of_the_readme_works_as_it_stands() {
 #[test]
 fn it_goes_on_and_stops_when_no_one_reads_what_it_prints() {
     let dir = folder();
-    let port = free_port("127.0.0.1");
+    let port = free_port();
     let addr = format!("127.0.0.1:{port}");
     let settings = [("HTTP_ADDR", &*addr), ("RPC_ADDR", "127.0.0.1:0")];
     let mut stack = Program::start_unread(

@@ -21,7 +21,7 @@ struct Driver {
 impl Driver {
     /// `None`: this machine has no Chromium.
     fn start() -> Option<Self> {
-        let port = free_port("127.0.0.1");
+        let port = free_port();
         let process = Command::new("chromedriver")
             .arg(format!("--port={port}"))
             .stdout(Stdio::null())

@@ -60,7 +60,7 @@ impl Cluster {
         let dir = tempfile::tempdir().unwrap();
         let hosts = dir.path().join("hosts");
         fs::write(&hosts, "").unwrap();
-        let port = free_port("127.0.0.11");
+        let port = free_port();
         let users_addr = format!("{NAME}:{port}");
         let settings = [
             ("HTTP_ADDR", "127.0.0.1:0"),
@@ -76,7 +76,7 @@ impl Cluster {
             database,
             replicas: Vec::new(),
             port,
-            admin: free_port("127.0.0.11"),
+            admin: free_port(),
             hosts,
             gateway,
             http,

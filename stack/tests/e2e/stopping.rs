@@ -59,8 +59,7 @@ fn a_second_signal_stops_at_once() {
 fn a_rolling_restart_of_two_of_each_fails_no_request() {
     let server = Server::temporary().unwrap();
     let database = server.fresh_database().unwrap();
-    let free = || free_port("127.0.0.1");
-    let rpc = [free(), free()];
+    let rpc = [free_port(), free_port()];
     let users = |port: u16| start_users(&format!("127.0.0.1:{port}"), &database, &[]);
     let users_addr = format!("127.0.0.1:{},127.0.0.1:{}", rpc[0], rpc[1]);
     let gateway = |port: u16| {
@@ -73,7 +72,7 @@ fn a_rolling_restart_of_two_of_each_fails_no_request() {
         (gateway, http)
     };
     let (mut a, mut b) = (users(rpc[0]), users(rpc[1]));
-    let ports = [free(), free()];
+    let ports = [free_port(), free_port()];
     let ((mut c, first), (mut d, second)) = (gateway(ports[0]), gateway(ports[1]));
     let outcomes = under_load(&[first, second], CLIENTS, "roll", || {
         let stop = |program: &mut Program| {

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
@@ -17,7 +17,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use stack::postgres::Server;
+use stack::{ports, postgres::Server};
 
 /// The workspace's root.
 pub fn root() -> &'static Path {
@@ -391,10 +391,14 @@ pub fn under_load(
     })
 }
 
-/// A port that is free on an address of this machine.
-pub fn free_port(ip: &str) -> u16 {
-    let listener = TcpListener::bind((ip, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+/// A port that is free on every address of this machine.
+pub fn free_port() -> u16 {
+    ports::free_port().unwrap()
+}
+
+/// The same with the address, which is 127.0.0.1.
+pub fn free_addr() -> String {
+    ports::free_addr().unwrap().to_string()
 }
 
 /// A users service on `addr`, once it is ready, as an orchestrator would wait for it.
@@ -420,11 +424,6 @@ pub fn start_users(addr: &str, database: &str, more: &[(&str, &str)]) -> Program
 pub fn skipped(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "{why}");
     eprintln!("SKIPPED: {why}");
-}
-
-/// The same with the address, which is 127.0.0.1.
-pub fn free_addr() -> String {
-    format!("127.0.0.1:{}", free_port("127.0.0.1"))
 }
 
 /// Waits until something holds, and fails when it takes too long.

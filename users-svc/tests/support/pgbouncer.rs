@@ -3,7 +3,7 @@
 
 use std::{
     env, fs,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -36,8 +36,7 @@ fn start(credentials: &str, addr: &str) -> u16 {
         .split_once(':')
         .unwrap();
     let (host, port) = addr.split_once(':').unwrap();
-    let listen = TcpListener::bind("127.0.0.1:0").unwrap();
-    let listen = listen.local_addr().unwrap().port();
+    let listen = stack::ports::free_port().unwrap();
     let dir = tempfile::tempdir().unwrap().keep();
     let file = dir.join("pgbouncer.ini");
     let settings = format!(
