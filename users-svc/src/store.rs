@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -75,11 +76,14 @@ pub enum Inserted {
 
 /// Users in PostgreSQL.
 pub struct Store {
-    pool: Pool<PostgresConnectionManager<NoTls>>,
+    /// Opened by the first call, which is not let through before the schema has been checked: a pool
+    /// that is of no use yet could take the last connections there are, and the migration would get none.
+    pool: LazyLock<ConnectionPool, Box<dyn FnOnce() -> ConnectionPool + Send>>,
     timeout: Duration,
     prepare: bool,
 }
 
+type ConnectionPool = Pool<PostgresConnectionManager<NoTls>>;
 type Connection = PooledConnection<PostgresConnectionManager<NoTls>>;
 
 /// What is kept with a pooled connection. Preparing anew each time would double the round trips.
@@ -135,16 +139,18 @@ impl Store {
         timeout: Duration,
         prepare: bool,
     ) -> Self {
-        let pool = Pool::builder()
-            .max_size(u32::try_from(pool_size).unwrap_or(u32::MAX))
-            .connection_timeout(timeout)
-            // It would cost a round trip each time; see `connection` for what replaces it.
-            .test_on_check_out(false)
-            .error_handler(Box::new(ConnectErrors::default()))
-            .event_handler(Box::new(PoolGauges::new()))
-            .build_unchecked(PostgresConnectionManager::new(config, NoTls));
+        let open = move || {
+            Pool::builder()
+                .max_size(u32::try_from(pool_size).unwrap_or(u32::MAX))
+                .connection_timeout(timeout)
+                // It would cost a round trip each time; see `connection` for what replaces it.
+                .test_on_check_out(false)
+                .error_handler(Box::new(ConnectErrors::default()))
+                .event_handler(Box::new(PoolGauges::new()))
+                .build_unchecked(PostgresConnectionManager::new(config, NoTls))
+        };
         Self {
-            pool,
+            pool: LazyLock::new(Box::new(open)),
             timeout,
             prepare,
         }

@@ -157,12 +157,13 @@ fn out_of_connections() {
         .unwrap();
     sql.batch_execute("CREATE DATABASE few OWNER few").unwrap();
     let url = format!("postgres://few:few@127.0.0.1:{}/few", server.port());
-    // Others hold both of the connections that there are.
+    // Others hold both of the connections that there are, and then one of them: the pool must not take
+    // it before the schema is there.
     let first = postgres::Client::connect(&url, postgres::NoTls).unwrap();
-    let second = postgres::Client::connect(&url, postgres::NoTls).unwrap();
+    let _second = postgres::Client::connect(&url, postgres::NoTls).unwrap();
     let free = thread::spawn(move || {
         thread::sleep(Duration::from_secs(2));
-        drop((first, second));
+        drop(first);
     });
     let system = System::start_on(server, &url, &[("DATABASE_POOL_SIZE", "4")], &[]);
     free.join().unwrap();
