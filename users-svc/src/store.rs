@@ -4,6 +4,7 @@
 //! code (the driver runs a runtime of its own and panics inside another).
 
 use std::{
+    cell::Cell,
     collections::{HashMap, HashSet},
     sync::LazyLock,
     time::{Duration, Instant},
@@ -190,7 +191,7 @@ impl Store {
         let emails: Vec<&str> = order.iter().map(|&i| users[i].email.as_str()).collect();
         let names: Vec<&str> = order.iter().map(|&i| users[i].name.as_str()).collect();
 
-        let mut lost = false;
+        let (mut lost, wrote) = (false, Cell::new(false));
         for _ in 0..MAX_RUNS {
             let run = self.run(lost, |client, statements| {
                 let rows = statements.insert.rows(client, &[&ids, &emails, &names])?;
@@ -198,16 +199,18 @@ impl Store {
                 if inserted.len() == users.len() {
                     return Ok(vec![Ok(Inserted::Created); users.len()]);
                 }
+                wrote.set(!inserted.is_empty());
                 let rows = statements.select_conflicts.rows(client, &[&ids, &keys])?;
                 let conflicts = rows.iter().map(User::from).collect();
                 Ok(classify(users, &keys, &mut inserted, conflicts))
             });
             match run {
+                Ok(answers) => return Ok(answers),
                 // A repetition finds out what became of it: the ids are the same.
-                Err(Trouble::Lost) if !lost => lost = true,
+                Err(trouble) if !lost && (trouble == Trouble::Lost || wrote.get()) => lost = true,
                 Err(Trouble::Again) => {}
                 Err(_) if lost => return Err(Trouble::Lost),
-                done => return done,
+                Err(trouble) => return Err(trouble),
             }
         }
         Err(if lost { Trouble::Lost } else { Trouble::Again })

@@ -261,6 +261,53 @@ fn a_row_that_the_database_refuses_does_not_fail_the_others() {
 }
 
 #[test]
+fn what_was_written_is_not_denied_because_a_later_statement_failed() {
+    let owners = Service::start();
+    let name = owners.url.rsplit('/').next().unwrap();
+    // A role whose INSERT succeeds, and whose SELECT of what stood in the way fails.
+    let role = format!(
+        "CREATE ROLE {name} LOGIN PASSWORD 'p'; ALTER DATABASE {name} OWNER TO {name}; \
+         GRANT SELECT ON refinery_schema_history TO {name}; \
+         GRANT INSERT, SELECT (id) ON users TO {name}"
+    );
+    owners.sql().batch_execute(&role).unwrap();
+    let (_, place) = owners.url.rsplit_once('@').unwrap();
+    let service = Service::start_on(&format!("postgres://{name}:p@{place}"), &[]);
+    service.wait_until_serving();
+    let ids: Vec<String> = (0..20).map(|_| fresh_id()).collect();
+    let create_all = || {
+        service.call(async |users| {
+            let create = |(i, id): (usize, &String)| {
+                let (users, id) = (users.clone(), id.clone());
+                async move { users.create(&id, &format!("u{}@b.io", i % 10), "A").await }
+            };
+            join_all(ids.iter().enumerate().map(create)).await
+        })
+    };
+    let answers = create_all();
+    for (id, answer) in ids.iter().zip(&answers) {
+        if *answer == Created::Failed(ErrorKind::Overloaded) {
+            let stored = owners.call(async |users| users.get(id).await);
+            assert_eq!(stored, None, "{answers:?}");
+        }
+    }
+    assert!(
+        answers.contains(&Created::Failed(ErrorKind::Failed)),
+        "{answers:?}"
+    );
+
+    // Trying again settles it.
+    let grant = format!("GRANT SELECT ON users TO {name}");
+    owners.sql().batch_execute(&grant).unwrap();
+    let answers = create_all();
+    let is_user = |answer: &&Created| matches!(answer, Created::New(_) | Created::Replay(_));
+    assert_eq!(answers.iter().filter(is_user).count(), 10, "{answers:?}");
+    let taken = |answer: &&Created| **answer == Created::EmailTaken;
+    assert_eq!(answers.iter().filter(taken).count(), 10, "{answers:?}");
+    assert_eq!(owners.rows(), 10);
+}
+
+#[test]
 fn an_old_schema_is_refused_until_it_is_migrated() {
     let url = fresh_database();
     let refusal = Service::start_on(&url, &[]).ended().unwrap_err();
