@@ -31,9 +31,14 @@ use crate::{
 /// table alone.
 const INSERT: &str = "INSERT INTO users (id, email, name) \
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) ON CONFLICT DO NOTHING RETURNING id";
-/// What stands in the way of users that were not inserted.
-const SELECT_CONFLICTS: &str = "SELECT id, email, name FROM users \
-    WHERE id = ANY($1) OR lower(email COLLATE \"C\") = ANY($2)";
+/// What stands in the way of users that were not inserted. A replay is acknowledged like a create, so
+/// with synchronous standbys it waits for them: by a message in the WAL, which makes it a write. The row
+/// alone does not tell that they have it: when the server restarts, or ends a connection, rows whose
+/// commits were still waiting are there (PostgreSQL documentation, section 27.2.8.4).
+const SELECT_CONFLICTS: &str = "SELECT id, email, name, CASE \
+    WHEN id = ANY($1) AND current_setting('synchronous_standby_names') <> '' \
+    THEN pg_logical_emit_message(true, 'users', 'replay') END \
+    FROM users WHERE id = ANY($1) OR lower(email COLLATE \"C\") = ANY($2)";
 const SELECT_BY_ID: &str = "SELECT id, email, name FROM users WHERE id = ANY($1)";
 const SELECT_PAGE: &str = "SELECT id, email, name FROM users WHERE id > $1 ORDER BY id LIMIT $2";
 /// Off on a standby, and on a server that was told to be read-only.

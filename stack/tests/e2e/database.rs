@@ -10,7 +10,7 @@ use stack::postgres::Server;
 
 use crate::{
     proxy::{Fault, Proxy},
-    support::{Outcome, System, under_load},
+    support::{Outcome, System, eventually, under_load},
 };
 
 /// Longer than `REQUEST_TIMEOUT_MS`, by what a busy machine takes.
@@ -251,10 +251,9 @@ fn answers_that_are_lost_after_the_insert_was_sent() {
     recovers(&system, "healed");
 }
 
-/// Creates users from several clients while the primary is cut off from its standby, crashes a moment
-/// later, and the standby takes over; returns how many acknowledged users the standby does not have,
-/// and how long no create succeeded.
-fn fail_over(synchronous: bool) -> (usize, Duration) {
+/// A system on a primary with a standby, which streams through a proxy, and a DSN that finds whichever
+/// takes writes.
+fn replicated(synchronous: bool) -> (System, Server, Proxy) {
     let primary = Server::temporary().unwrap();
     primary.ensure_database("users").unwrap();
     let replication = Proxy::start(([127, 0, 0, 1], primary.port()).into());
@@ -264,23 +263,63 @@ fn fail_over(synchronous: bool) -> (usize, Duration) {
         sql.batch_execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
             .unwrap();
         sql.batch_execute("SELECT pg_reload_conf()").unwrap();
-        let streaming = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
-        while sql.query_one(streaming, &[]).unwrap().get::<_, i64>(0) == 0 {
-            thread::sleep(Duration::from_millis(20));
-        }
+        eventually("the standby is synchronous", || {
+            count(
+                &primary.url("postgres"),
+                "pg_stat_replication WHERE sync_state = 'sync'",
+            ) == 1
+        });
     }
-    let password = primary
-        .url("users")
-        .split([':', '@'])
-        .nth(2)
-        .unwrap()
-        .to_owned();
+    let url = primary.url("users");
+    let password = url.split([':', '@']).nth(2).unwrap();
     let ports = format!("{},{}", primary.port(), standby.port());
     let dsn = format!(
         "host=127.0.0.1,127.0.0.1 port={ports} user=postgres password={password} dbname=users \
          target_session_attrs=read-write"
     );
-    let mut system = System::start_on(primary, &dsn, &[], &[]);
+    let system = System::start_on(primary, &dsn, &[], &[]);
+    (system, standby, replication)
+}
+
+/// Rows of a table, and a condition on them.
+fn count(url: &str, from: &str) -> i64 {
+    let mut sql = postgres::Client::connect(url, postgres::NoTls).unwrap();
+    let query = format!("SELECT count(*) FROM {from}");
+    sql.query_one(&query, &[]).unwrap().get(0)
+}
+
+#[test]
+fn a_replay_is_not_acknowledged_before_the_synchronous_standby_has_its_row() {
+    let (system, standby, replication) = replicated(true);
+    recovers(&system, "calm");
+    replication.set(Fault::BlackHole);
+    let primary = system.server.url("users");
+    let waiting = "pg_stat_activity WHERE wait_event = 'SyncRep'";
+    thread::scope(|scope| {
+        let first = scope.spawn(|| create(&system, "held"));
+        eventually("the commit waits for the standby", || {
+            count(&primary, waiting) == 1
+        });
+        // The service loses the connection, connects again, and there is the row.
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        system.sql().execute(end, &[]).unwrap();
+        assert_ne!(first.join().unwrap(), 201);
+    });
+    let held = "users WHERE name = 'held'";
+    assert_eq!(count(&primary, held), 1);
+    assert_eq!(count(&standby.url("users"), held), 0);
+    assert_ne!(create(&system, "held"), 201);
+    replication.set(Fault::None);
+    recovers(&system, "healed");
+    assert_eq!(create(&system, "held"), 201);
+    assert_eq!(count(&standby.url("users"), held), 1);
+}
+
+/// Creates users from several clients while the primary is cut off from its standby, crashes a moment
+/// later, and the standby takes over; returns how many acknowledged users the standby does not have,
+/// and how long no create succeeded.
+fn fail_over(synchronous: bool) -> (usize, Duration) {
+    let (mut system, standby, replication) = replicated(synchronous);
     let mut crash = Instant::now();
     let gateways = [system.http.clone()];
     let outcomes = under_load(&gateways, 4, "failover", || {
