@@ -301,7 +301,8 @@ fn a_replay_is_not_acknowledged_before_the_synchronous_standby_has_its_row() {
             count(&primary, waiting) == 1
         });
         // The service loses the connection, connects again, and there is the row.
-        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        let end =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
         system.sql().execute(end, &[]).unwrap();
         assert_ne!(first.join().unwrap(), 201);
     });
