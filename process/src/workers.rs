@@ -5,6 +5,7 @@ use std::{future::Future, io, net::TcpListener, rc::Rc, sync::Arc, thread, time:
 
 use anyhow::{Context as _, anyhow};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use socket2::SockRef;
 use tokio::{
     net::TcpStream,
     runtime::{Builder, LocalOptions},
@@ -15,8 +16,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::settings::ProcessSettings;
 
-/// Connections that can wait to be accepted: what tokio asks the kernel for.
-const MAX_BACKLOG: usize = 1024;
+/// Connections that can wait to be accepted, as far as the kernel allows (Linux: `net.core.somaxconn`).
+/// Of a burst, those that find it full try again after a second.
+const MAX_BACKLOG: u16 = 4096;
 
 /// What one worker thread does. It is made on that thread and never leaves it.
 pub trait Worker: 'static {
@@ -61,6 +63,8 @@ pub fn run<W: Worker>(
     make: impl Fn() -> W + Send + Sync,
 ) -> anyhow::Result<()> {
     listener.set_nonblocking(true)?;
+    // The standard library asks for 128.
+    SockRef::from(&listener).listen(MAX_BACKLOG.into())?;
     raise_open_files_limit();
     let drain_timeout = settings.drain_timeout_ms;
     let make = &make;
@@ -156,7 +160,7 @@ fn accept(
         }
         // What the kernel has accepted by now is served too: closing the listener would reset it.
         let listener = listener.into_std()?;
-        for worker in turns.take(MAX_BACKLOG) {
+        for worker in turns.take(MAX_BACKLOG.into()) {
             let Ok(place) = places.clone().try_acquire_owned() else {
                 break;
             };
