@@ -2,7 +2,8 @@
 
 use std::{
     cell::{Cell, RefCell},
-    io,
+    io, mem,
+    ops::Range,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
@@ -11,16 +12,18 @@ use std::{
 
 use capnp::{capability, message::ReaderOptions};
 use capnp_rpc::{RpcSystem, rpc_twoparty_capnp::Side, twoparty::VatNetwork};
-use futures::{AsyncRead, AsyncWrite, future::Either, io::BufReader};
+use futures::{AsyncRead, AsyncWrite};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::AsyncWriteExt,
-    net::{TcpStream, tcp::OwnedWriteHalf},
+    io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::Notify,
     task::JoinHandle,
     time::{Instant, Sleep, sleep_until},
 };
-use tokio_util::compat::TokioAsyncReadCompatExt;
 
 /// Largest message a service reads, in words of 8 bytes: 128 KiB, a hundred times the largest legal
 /// request. It is checked before memory is committed; the library's default lets 8 bytes claim 60 MiB.
@@ -29,10 +32,12 @@ const SERVICE_READ_LIMIT: usize = 16 * 1024;
 const CLIENT_READ_LIMIT: usize = 128 * 1024;
 /// Levels of pointers in a message. Ours has 3, the RPC protocol around it a few more.
 const NESTING_LIMIT: i32 = 16;
-/// Messages come many to a read under load; an idle connection touches one page of this.
+/// How much is read at once.
 const READ_BUFFER: usize = 16 * 1024;
 /// Unsent bytes at which a service stops reading from a peer that does not read.
 const WRITE_BUFFER_LIMIT: usize = 256 * 1024;
+/// What a connection keeps of it when everything is sent.
+const WRITE_BUFFER_KEPT: usize = 16 * 1024;
 /// How long a message may take to arrive at a service, from its first byte; the first message of a
 /// connection, from when it is accepted. Between messages a connection may rest.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -70,11 +75,12 @@ fn connection(
     set_options(&stream)?;
     let (read, write) = stream.into_split();
     let outbox = Rc::new(Outbox::default());
-    // Only one side may wait for the other to read, or both could wait for ever.
-    let reader = if serves {
-        Either::Left(GuardedReader::new(read.compat(), outbox.clone()))
-    } else {
-        Either::Right(read.compat())
+    let reader = Reader {
+        socket: read,
+        buffer: Vec::new(),
+        unread: 0..0,
+        // Only one side may wait for the other to read, or both could wait for ever.
+        guard: serves.then(|| Guard::new(outbox.clone())),
     };
     let limits = ReaderOptions {
         traversal_limit_in_words: Some(if serves {
@@ -85,7 +91,6 @@ fn connection(
         nesting_limit: NESTING_LIMIT,
     };
     let writer = tokio::task::spawn_local(send(outbox.clone(), write));
-    let reader = BufReader::with_capacity(READ_BUFFER, reader);
     let network = VatNetwork::new(reader, CoalescingWriter(outbox), side, limits);
     Ok(Connection {
         system: RpcSystem::new(Box::new(network), bootstrap),
@@ -135,14 +140,14 @@ async fn send(outbox: Rc<Outbox>, mut socket: OwnedWriteHalf) -> io::Result<()> 
         // Lets every task that is ready now add its messages.
         tokio::task::yield_now().await;
         while !outbox.unsent.borrow().is_empty() {
-            std::mem::swap(&mut *outbox.unsent.borrow_mut(), &mut batch);
+            mem::swap(&mut *outbox.unsent.borrow_mut(), &mut batch);
             let sent = socket.write_all(&batch).await;
             if sent.is_err() {
                 outbox.state.set(State::Broken);
                 *outbox.unsent.borrow_mut() = Vec::new();
             }
             batch.clear();
-            batch.shrink_to(WRITE_BUFFER_LIMIT);
+            batch.shrink_to(WRITE_BUFFER_KEPT);
             if let Some(reader) = outbox.reader.take() {
                 reader.wake();
             }
@@ -191,9 +196,65 @@ impl Drop for CoalescingWriter {
     }
 }
 
-/// The reading end of a service, which owes its peers no patience.
-struct GuardedReader<R> {
-    inner: R,
+/// The reading end. Messages come many to a read under load; a connection that rests holds no memory
+/// for them, as most of many do.
+struct Reader {
+    socket: OwnedReadHalf,
+    /// What has been read, and where what has not been taken of it is.
+    buffer: Vec<u8>,
+    unread: Range<usize>,
+    /// Of a service, which owes its peers no patience.
+    guard: Option<Guard>,
+}
+
+thread_local! {
+    /// The buffer that the next connection reads into.
+    static SPARE: Cell<Vec<u8>> = Cell::default();
+}
+
+impl AsyncRead for Reader {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        taken: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let Self {
+            socket,
+            buffer,
+            unread,
+            guard,
+        } = self.get_mut();
+        if unread.start == unread.end {
+            if guard.as_ref().is_some_and(|guard| guard.is_full(cx)) {
+                return Poll::Pending;
+            }
+            if buffer.is_empty() {
+                *buffer = SPARE.take();
+                buffer.resize(READ_BUFFER, 0);
+            }
+            let mut read = ReadBuf::new(buffer);
+            if let Poll::Ready(done) = Pin::new(socket).poll_read(cx, &mut read) {
+                done?;
+                *unread = 0..read.filled().len();
+                if let Some(guard) = guard {
+                    guard.follow(read.filled());
+                }
+            } else {
+                SPARE.set(mem::take(buffer));
+                return guard
+                    .as_mut()
+                    .map_or(Poll::Pending, |guard| guard.poll_late(cx).map(Err));
+            }
+        }
+        let length = taken.len().min(unread.len());
+        taken[..length].copy_from_slice(&buffer[unread.start..][..length]);
+        unread.start += length;
+        Poll::Ready(Ok(length))
+    }
+}
+
+/// What a service does to peers that read or write too slowly.
+struct Guard {
     outbox: Rc<Outbox>,
     framing: Framing,
     /// Since when a message has been awaited; `None` between messages, where a peer may rest.
@@ -201,54 +262,49 @@ struct GuardedReader<R> {
     timer: Pin<Box<Sleep>>,
 }
 
-impl<R> GuardedReader<R> {
-    fn new(inner: R, outbox: Rc<Outbox>) -> Self {
+impl Guard {
+    fn new(outbox: Rc<Outbox>) -> Self {
         let now = Instant::now();
-        // The first message is due at once.
-        let (waiting_since, timer) = (Some(now), Box::pin(sleep_until(now + MESSAGE_TIMEOUT)));
         Self {
-            inner,
             outbox,
             framing: Framing::default(),
-            waiting_since,
-            timer,
+            // The first message is due at once.
+            waiting_since: Some(now),
+            timer: Box::pin(sleep_until(now + MESSAGE_TIMEOUT)),
         }
     }
-}
 
-impl<R: AsyncRead + Unpin> AsyncRead for GuardedReader<R> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        // A peer that sends calls and never reads the answers stalls itself, instead of growing our
-        // memory.
-        if this.outbox.unsent.borrow().len() >= WRITE_BUFFER_LIMIT {
-            this.outbox.reader.replace(Some(cx.waker().clone()));
+    /// Whether to leave unread what the peer sends, until it has read more: a peer that sends calls and
+    /// never reads the answers stalls itself, instead of growing our memory.
+    fn is_full(&self, cx: &mut Context<'_>) -> bool {
+        let full = self.outbox.unsent.borrow().len() >= WRITE_BUFFER_LIMIT;
+        if full {
+            self.outbox.reader.replace(Some(cx.waker().clone()));
+        }
+        full
+    }
+
+    /// Takes note of what was read.
+    fn follow(&mut self, bytes: &[u8]) {
+        let completed = self.framing.advance(bytes);
+        if !self.framing.is_inside() {
+            self.waiting_since = None;
+        } else if completed || self.waiting_since.is_none() {
+            self.waiting_since = Some(Instant::now());
+        }
+    }
+
+    /// Completes with an error when a message has been awaited for too long.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let Some(since) = self.waiting_since else {
             return Poll::Pending;
+        };
+        let due = since + MESSAGE_TIMEOUT;
+        if self.timer.deadline() != due {
+            self.timer.as_mut().reset(due);
         }
-        if let Poll::Ready(read) = Pin::new(&mut this.inner).poll_read(cx, buf) {
-            let read = read?;
-            let completed = this.framing.advance(&buf[..read]);
-            if !this.framing.is_inside() {
-                this.waiting_since = None;
-            } else if completed || this.waiting_since.is_none() {
-                this.waiting_since = Some(Instant::now());
-            }
-            return Poll::Ready(Ok(read));
-        }
-        if let Some(since) = this.waiting_since {
-            let due = since + MESSAGE_TIMEOUT;
-            if this.timer.deadline() != due {
-                this.timer.as_mut().reset(due);
-            }
-            if this.timer.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-        }
-        Poll::Pending
+        let late = self.timer.as_mut().poll(cx);
+        late.map(|()| io::ErrorKind::TimedOut.into())
     }
 }
 
