@@ -61,8 +61,8 @@ struct Report {
     counts: BTreeMap<&'static str, u64>,
     rejected: Option<csv::Writer<File>>,
     shown: usize,
-    /// Why the import ended before its rows did.
-    stopped: Option<Outcome>,
+    /// Why the import ended before its rows did, and the exit status for that.
+    stopped: Option<(String, u8)>,
 }
 
 impl Import {
@@ -75,12 +75,12 @@ impl Import {
     ) -> ExitCode {
         match self.import(client, options, printer).await {
             Ok(Report {
-                stopped: Some(outcome),
+                stopped: Some((why, status)),
                 ..
             }) => {
-                eprintln!("users-cli: stopped: {}", outcome.message());
+                eprintln!("users-cli: stopped: {why}");
                 eprintln!("users-cli: import the same file again to go on");
-                ExitCode::from(outcome.status())
+                ExitCode::from(status)
             }
             Ok(report)
                 if report
@@ -112,23 +112,29 @@ impl Import {
         let mut report = Report::new(self.rejected.as_ref())?;
         let patience = Duration::from_secs(self.patience);
         let settled = stream::unfold(rows, async |mut rows| Some((rows.recv().await?, rows)))
-            .map(async |row: Row| {
+            .map(async |row: csv::Result<Row>| {
+                let row = row?;
                 let outcome = match &row.user {
                     Ok(new) => Ok(settle(client, options, new, patience).await),
                     Err(fault) => Err(fault.clone()),
                 };
-                (row, outcome)
+                csv::Result::Ok((row, outcome))
             })
             .buffer_unordered(self.in_flight.into());
         let mut settled = std::pin::pin!(settled);
         let mut done: u64 = 0;
-        while let Some((row, outcome)) = settled.next().await {
-            if let Ok(outcome) = &outcome
-                && outcome.status() > 3
-            {
-                report.stopped = Some(outcome.clone());
-                break;
-            }
+        while let Some(settled) = settled.next().await {
+            let (row, outcome) = match settled {
+                Ok((_, Ok(outcome))) if outcome.status() > 3 => {
+                    report.stopped = Some((outcome.message(), outcome.status()));
+                    break;
+                }
+                Ok(settled) => settled,
+                Err(error) => {
+                    report.stopped = Some((format!("cannot read on: {error}"), 1));
+                    break;
+                }
+            };
             done += 1;
             report.add(&row, outcome, &bar)?;
             bar.set_position(read.load(Ordering::Relaxed));
@@ -157,9 +163,9 @@ impl Import {
     }
 }
 
-/// Reads the rows on a thread of its own, a bounded number ahead. Fails when the first line does not
-/// name the columns.
-fn rows(input: Counted) -> anyhow::Result<mpsc::Receiver<Row>> {
+/// Reads the rows on a thread of its own, a bounded number ahead; an error is the last thing it sends.
+/// Fails when the first line does not name the columns.
+fn rows(input: Counted) -> anyhow::Result<mpsc::Receiver<csv::Result<Row>>> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
     let headers = reader.headers().context("cannot read the first line")?;
     let column = |name: &str| headers.iter().position(|header| header.trim() == name);
@@ -184,17 +190,12 @@ fn rows(input: Counted) -> anyhow::Result<mpsc::Receiver<Row>> {
                     Err(format!("has {} columns instead of {width}", record.len()))
                 }
                 Ok(true) => new_user(&record[email], &record[name], id.map(|id| &record[id])),
-                Err(error) if error.is_io_error() => {
-                    let _ = send.blocking_send(Row {
-                        line,
-                        user: Err(error.to_string()),
-                    });
-                    return;
-                }
+                // Nobody reads on when the import has stopped.
+                Err(error) if error.is_io_error() => return drop(send.blocking_send(Err(error))),
                 Err(_) => Err("is not UTF-8".into()),
             };
             let line = record.position().map_or(line, csv::Position::line);
-            if send.blocking_send(Row { line, user }).is_err() {
+            if send.blocking_send(Ok(Row { line, user })).is_err() {
                 return;
             }
         }

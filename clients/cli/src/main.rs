@@ -41,9 +41,10 @@ struct Cli {
         long,
         global = true,
         env = "REQUEST_TIMEOUT_MS",
-        default_value_t = 5000
+        default_value_t = 5000,
+        value_parser = clap::value_parser!(u32).range(1..)
     )]
-    timeout_ms: u64,
+    timeout_ms: u32,
 
     /// A table for people, or an object of JSON on each line for programs.
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
@@ -92,6 +93,14 @@ enum Command {
     Session,
 }
 
+/// A line of a session: a command without a program's name, and without options of the program.
+#[derive(Debug, Parser)]
+#[command(name = "session", no_binary_name = true)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = Builder::new_current_thread()
@@ -109,7 +118,7 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> ExitCode {
     let client = LocalClient::new(Replicas::of(&cli.users_addr), usize::MAX);
     let options = CallOptions {
-        timeout: Duration::from_millis(cli.timeout_ms),
+        timeout: Duration::from_millis(cli.timeout_ms.into()),
         traceparent: String::new(),
     };
     let printer = Printer::new(cli.output);
@@ -125,15 +134,8 @@ async fn run(cli: Cli) -> ExitCode {
                 return ExitCode::from(2);
             }
         };
-        let program = ["users-cli".to_owned()];
-        let cli = Cli::try_parse_from(program.into_iter().chain(words));
-        status = obey(
-            cli.unwrap_or_else(|e| e.exit()).command,
-            &client,
-            &options,
-            &printer,
-        )
-        .await;
+        let line = Line::try_parse_from(words).unwrap_or_else(|error| error.exit());
+        status = obey(line.command, &client, &options, &printer).await;
     }
     status
 }

@@ -4,6 +4,8 @@ use std::{
     fmt::Write as _,
     fs,
     io::Write as _,
+    net::{TcpListener, TcpStream},
+    os::fd::OwnedFd,
     path::Path,
     process::{Command, Output, Stdio},
     thread,
@@ -127,6 +129,26 @@ fn each_row_is_created_replayed_or_refused_for_a_reason() {
         error.contains("the first line must name the columns"),
         "{error}"
     );
+}
+
+#[test]
+fn an_import_whose_input_breaks_off_says_so() {
+    let service = Service::start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut writer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut reader, _) = listener.accept().unwrap();
+    // Something that the writer has not read when it leaves: that resets the connection.
+    reader.write_all(b"?").unwrap();
+    let mut import = service.command(&["-"]);
+    import.stdin(OwnedFd::from(reader)).stdout(Stdio::piped());
+    let import = import.stderr(Stdio::piped()).spawn().unwrap();
+    writer.write_all(many(100).as_bytes()).unwrap();
+    eventually("the rows are there", || service.rows() >= 50);
+    drop(writer);
+    let output = import.wait_with_output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("stopped: cannot read on"), "{error}");
 }
 
 #[test]
