@@ -118,6 +118,17 @@ class Unimplemented(UsersError):
     """The service is of a version that has no such method. Nothing was written."""
 
 
+class _Link:
+    """A connection. It is closed when there is a newer one, and no call needs it any more."""
+
+    def __init__(self, stream: Any, schema: Any) -> None:
+        self.stream = stream
+        self.connection = capnp.TwoPartyClient(stream)
+        self.users = self.connection.bootstrap().cast_as(schema.Users)
+        self.calls = 0
+        self.watch: asyncio.Task[None] | None = None
+
+
 class UsersClient:
     """The users service at `address`, "host:port". Connects when it is called, and again after a break.
 
@@ -136,17 +147,17 @@ class UsersClient:
         self._host, self._port = host.strip("[]"), int(port)
         self._timeout = timeout
         self._schema = load_schema(schema)
-        self._users: Any = None
-        self._watches: set[asyncio.Task[None]] = set()
+        self._link: _Link | None = None
         self._connecting = asyncio.Lock()
 
     async def __aenter__(self) -> UsersClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._users = None
-        for watch in self._watches:
-            watch.cancel()
+        link = self._link
+        self._link = None
+        if link and not link.calls:
+            link.stream.close()
 
     async def create(self, *, email: str, name: str, id: str | None = None) -> Created:
         """Stores a user, exactly once. The id makes repeating safe; a fresh one unless given."""
@@ -216,13 +227,15 @@ class UsersClient:
         end = time.monotonic() + self._timeout
         sent = False
         for last in (False, True):
+            link: _Link | None = None
             try:
-                users = await self._connected()
+                link = await self._connected()
+                link.calls += 1
                 left = end - time.monotonic()
                 sent = True
-                return await asyncio.wait_for(call(users, max(1, int(left * 1000))), left)
+                return await asyncio.wait_for(call(link.users, max(1, int(left * 1000))), left)
             except (asyncio.TimeoutError, OSError) as error:
-                self._users = None
+                self._leave(link)
                 if sent:
                     kind = UnknownOutcome if writes else Unavailable
                     raise kind("no answer in time") from error
@@ -232,32 +245,38 @@ class UsersClient:
                     raise Unimplemented("the users service has no such method") from error
                 if error.type == "OVERLOADED":
                     raise Unavailable("the users service is overloaded; nothing was written") from error
-                self._users = None
+                self._leave(link)
                 if last or error.type != "DISCONNECTED":
                     kind = UnknownOutcome if writes and sent else Unavailable
                     raise kind("the call failed" if sent else "the users service cannot be reached") from error
+            finally:
+                if link:
+                    link.calls -= 1
+                    if link is not self._link and not link.calls:
+                        link.stream.close()
         raise AssertionError("unreachable")
 
-    async def _connected(self) -> Any:
+    def _leave(self, link: _Link | None) -> None:
+        """Has the next call connect anew."""
+        if self._link is link:
+            self._link = None
+
+    async def _connected(self) -> _Link:
         async with self._connecting:
-            if self._users is None:
+            if self._link is None:
                 stream = await asyncio.wait_for(
                     capnp.AsyncIoStream.create_connection(host=self._host, port=self._port),
                     CONNECT_TIMEOUT,
                 )
-                connection = capnp.TwoPartyClient(stream)
-                self._users = connection.bootstrap().cast_as(self._schema.Users)
-                # Each holds its connection, which calls that were made on it need to the end.
-                watch = asyncio.create_task(self._forget(connection, self._users))
-                self._watches.add(watch)
-                watch.add_done_callback(self._watches.discard)
-            return self._users
+                link = _Link(stream, self._schema)
+                link.watch = asyncio.create_task(self._watch(link))
+                self._link = link
+            return self._link
 
-    async def _forget(self, connection: Any, users: Any) -> None:
-        """Has the next call connect anew when the connection has ended, instead of losing a call to it."""
-        await connection.on_disconnect()
-        if self._users is users:
-            self._users = None
+    async def _watch(self, link: _Link) -> None:
+        """Leaves a connection when it has ended, instead of losing a call to it."""
+        await link.connection.on_disconnect()
+        self._leave(link)
 
 
 def _user(user: Any) -> User:

@@ -241,7 +241,11 @@ impl LocalClient {
                 Ok(Ok(Ok(answer))) => return Ok(answer),
                 Ok(Ok(Err(error))) => error,
                 Ok(Err(panic)) => capnp::Error::failed(panic.to_string()),
-                Err(_) => return Err(CallError::Unknown("no answer in time".into())),
+                Err(_) => {
+                    unknown |= effect == Effect::Write;
+                    cause = Some("no answer in time".into());
+                    break;
+                }
             };
             tracing::debug!(%error, attempt, "a call to the users service failed");
             reason = match error.kind {
