@@ -84,6 +84,7 @@ impl Services {
         // The gateway stops first, so that what it has accepted can still be carried out.
         let (stop_gateway, stop_users) = (shutdown.child_token(), CancellationToken::new());
         let addr = self.gateway_listener.local_addr()?;
+        let users_addr = self.users_listener.local_addr()?;
         thread::scope(|scope| {
             // Whatever ends this, a panic included, ends the services.
             let _stop = (
@@ -96,7 +97,11 @@ impl Services {
                 scope.spawn(|| gateway::run(&self.gateway, self.gateway_listener, &stop_gateway));
             let mut announced = false;
             while !gateway.is_finished() {
-                if !announced && gateway::ready(addr).is_ok() {
+                // The gateway last: it logs it when it is asked too early.
+                if !announced
+                    && users_svc::ready(users_addr).is_ok()
+                    && gateway::ready(addr).is_ok()
+                {
                     announced = true;
                     announce(addr);
                 }

@@ -10,7 +10,7 @@ mod service_connection;
 mod store;
 
 use std::{
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     process::ExitCode,
     sync::{
         Arc,
@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::{Context as _, ensure};
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use process::{settings, workers};
 use tokio::{
@@ -82,6 +83,7 @@ fn prepare(
     database: &postgres::Config,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
+    let mut reported = false;
     while !shutdown.is_cancelled() {
         let prepared = if config.migrate_on_start {
             migrate(database).and_then(|_| migrate::check(database))
@@ -91,7 +93,10 @@ fn prepare(
         match prepared {
             Ok(()) => return Ok(()),
             Err(error) if migrate::is_transient(&error) => {
-                tracing::debug!("the database is not there yet: {error:#}");
+                if !reported {
+                    reported = true;
+                    tracing::warn!("{error:#}; trying on");
+                }
                 thread::sleep(DATABASE_RETRY);
             }
             Err(error) => return Err(error),
@@ -101,35 +106,33 @@ fn prepare(
 }
 
 /// Asks the service of this machine whether it is serving, for images without a shell.
-pub fn healthcheck(config: &Config) -> anyhow::Result<ExitCode> {
-    let addr = settings::local(config.rpc_addr);
+#[must_use]
+pub fn healthcheck(config: &Config) -> ExitCode {
+    match ready(config.rpc_addr) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("not ready: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Fails unless the service that listens on `addr` of this machine is serving.
+pub fn ready(addr: SocketAddr) -> anyhow::Result<()> {
+    let ask = async {
+        let stream = TcpStream::connect(settings::local(addr)).await?;
+        let mut system = transport::client(stream)?.system;
+        let users: users::Client = system.bootstrap(Side::Server);
+        tokio::task::spawn_local(system);
+        let answer = users.health_request().send().promise.await?;
+        anyhow::Ok(answer.get()?.get_serving())
+    };
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())?;
-    let serving = runtime.block_on(async {
-        let ask = async {
-            let mut system = transport::client(TcpStream::connect(addr).await?)?.system;
-            let users: users::Client = system.bootstrap(Side::Server);
-            tokio::task::spawn_local(system);
-            anyhow::Ok(
-                users
-                    .health_request()
-                    .send()
-                    .promise
-                    .await?
-                    .get()?
-                    .get_serving(),
-            )
-        };
-        timeout(HEALTHCHECK_TIMEOUT, ask).await
-    });
-    match serving {
-        Ok(Ok(true)) => return Ok(ExitCode::SUCCESS),
-        Ok(Ok(false)) => {
-            eprintln!("{addr} is not serving: it is stopping, or its database is not there");
-        }
-        Ok(Err(error)) => eprintln!("{addr} is not serving: {error:#}"),
-        Err(_) => eprintln!("{addr} does not answer"),
-    }
-    Ok(ExitCode::FAILURE)
+    let serving = runtime
+        .block_on(async { timeout(HEALTHCHECK_TIMEOUT, ask).await })
+        .context("it does not answer")??;
+    ensure!(serving, "it is stopping, or its database is not there");
+    Ok(())
 }

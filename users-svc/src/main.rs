@@ -23,7 +23,7 @@ fn main() -> anyhow::Result<ExitCode> {
                 }
             );
         }
-        Some(Command::Healthcheck) => return users_svc::healthcheck(&config),
+        Some(Command::Healthcheck) => return Ok(users_svc::healthcheck(&config)),
         None => {
             // Refuses a bad value before any socket opens.
             config.database()?;
