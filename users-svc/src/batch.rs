@@ -20,7 +20,7 @@ use process::trace::{Kind, Span, TraceContext};
 use tokio::{
     sync::{mpsc, oneshot},
     task::{spawn_blocking, spawn_local},
-    time::{Instant, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 /// How long a call waits for the batch before it, before a second batch starts beside that one.
@@ -100,6 +100,8 @@ pub struct Batcher<Q, A> {
     queue: Arc<Queue<Q, A>>,
     home: Home<A>,
     starting: Rc<Cell<bool>>,
+    /// Whether someone comes again for what waits behind a batch.
+    patient: Rc<Cell<bool>>,
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Queue<Q, A> {
@@ -128,8 +130,8 @@ impl<Q: Send + 'static, A: Send + 'static> Queue<Q, A> {
         })
     }
 
-    /// The next batch, if it is time for one.
-    fn take(self: &Arc<Self>) -> Option<Batch<Q, A>> {
+    /// The next batch, if it is time for one; otherwise when it will be, if time is what is missing.
+    fn take(self: &Arc<Self>) -> Result<Batch<Q, A>, Option<Instant>> {
         let mut guard = self.lock();
         let state = &mut *guard;
         let now = Instant::now();
@@ -139,11 +141,10 @@ impl<Q: Send + 'static, A: Send + 'static> Queue<Q, A> {
         }
         // Also when it is not yet time: a queue that only grows is what operators look for.
         self.seen.depth.set(gauged(state.waiting.len()));
-        let first = state.waiting.front()?;
-        let is_worth_another =
-            state.waiting.len() >= self.max_batch || now - first.since >= PATIENCE;
+        let due = state.waiting.front().ok_or(None)?.since + PATIENCE;
+        let is_worth_another = state.waiting.len() >= self.max_batch || now >= due;
         if state.running > 0 && !(is_worth_another && state.running < self.max_running) {
-            return None;
+            return Err((state.running < self.max_running).then_some(due));
         }
         let mut jobs = Vec::with_capacity(state.waiting.len().min(self.max_batch));
         while jobs.len() < self.max_batch
@@ -155,19 +156,23 @@ impl<Q: Send + 'static, A: Send + 'static> Queue<Q, A> {
         }
         state.running += 1;
         self.seen.depth.set(gauged(state.waiting.len()));
-        Some(Batch {
+        Ok(Batch {
             queue: self.clone(),
             jobs,
         })
     }
 
-    /// Starts the batches that are due.
-    fn start(self: &Arc<Self>) {
-        while let Some(first) = self.take() {
+    /// Starts the batches that are due, and tells when to come again for what waits.
+    fn start(self: &Arc<Self>) -> Option<Instant> {
+        loop {
+            let first = match self.take() {
+                Ok(first) => first,
+                Err(due) => return due,
+            };
             let queue = self.clone();
             spawn_blocking(move || {
                 first.run();
-                while let Some(next) = queue.take() {
+                while let Ok(next) = queue.take() {
                     next.run();
                 }
             });
@@ -204,6 +209,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
             queue,
             home,
             starting: Rc::default(),
+            patient: Rc::default(),
         }
     }
 
@@ -229,10 +235,18 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
         });
         // Once for all that is submitted in this turn of the event loop.
         if !self.starting.replace(true) {
-            let (queue, starting) = (self.queue.clone(), self.starting.clone());
+            let (starting, patient) = (self.starting.clone(), self.patient.clone());
+            let queue = self.queue.clone();
             spawn_local(async move {
                 starting.set(false);
-                queue.start();
+                let mut due = queue.start();
+                if due.is_some() && !patient.replace(true) {
+                    while let Some(at) = due {
+                        sleep_until(at).await;
+                        due = queue.start();
+                    }
+                    patient.set(false);
+                }
             });
         }
         match timeout_at(deadline, answer).await {
@@ -388,10 +402,18 @@ mod tests {
 
             let slow = submit(&batcher, 0..1, in_a_minute()).await;
             assert_eq!(told.recv().unwrap(), [0]);
-            let mut late = submit(&batcher, 1..2, in_a_minute()).await;
-            std::thread::sleep(2 * PATIENCE);
-            late.extend(submit(&batcher, 2..3, in_a_minute()).await);
-            assert_eq!(told.recv().unwrap(), [1, 2], "beside the slow one");
+            let begin = Instant::now();
+            let late = submit(&batcher, 1..3, in_a_minute()).await;
+            // Although nobody else submits anything.
+            let beside = loop {
+                match told.try_recv() {
+                    Ok(beside) => break beside,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+                }
+                assert!(begin.elapsed() < Duration::from_secs(20));
+            };
+            assert_eq!(beside, [1, 2]);
+            assert!(begin.elapsed() >= PATIENCE);
             gate.send(true).unwrap();
             gate.send(true).unwrap();
             assert_eq!(answers(slow).await, [Ok(0)]);
