@@ -27,7 +27,9 @@
 # arrive within 10 seconds of its first byte, the first one of a connection within 10 seconds of
 # connecting. Between messages a connection may rest for ever. Calls are answered as they are done, not in
 # order: send many at once, up to some thousands on a connection; what is beyond the share that one
-# connection gets is answered `overloaded`. Text is UTF-8; what is not is a fault of its field.
+# connection gets is answered `overloaded`. A call that is given up leaves something behind until its
+# connection ends; after ten thousand the service ends it, when what is under way is answered. Text is
+# UTF-8; what is not is a fault of its field.
 #
 # Evolution. To change this file, add: fields to structs, methods with the next number, members to a
 # union (callers must treat a member that they do not know as `failed`). Never renumber, retype, reuse

@@ -277,3 +277,38 @@ fn a_gateway_out_of_file_descriptors_serves_on_when_some_are_free_again() {
     http.wait_until_ready();
     assert_eq!(http.create("jane@example.com", "Jane Doe").status, 201);
 }
+
+#[test]
+fn calls_that_are_given_up_end_their_connection_before_they_fill_the_memory() {
+    let system = System::start();
+    // Reads wait, so that there is something to give up.
+    let mut sql = system.sql();
+    let mut transaction = sql.transaction().unwrap();
+    transaction.batch_execute("LOCK TABLE users").unwrap();
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default());
+    runtime.unwrap().block_on(async {
+        let stream = tokio::net::TcpStream::connect(system.users_addr)
+            .await
+            .unwrap();
+        let mut rpc = transport::client(stream).unwrap().system;
+        let client: users::Client = rpc.bootstrap(Side::Server);
+        let ended = tokio::task::spawn_local(rpc);
+        let mut given_up = 0;
+        while !ended.is_finished() {
+            assert!(given_up < 100_000, "the connection is still there");
+            let call = |_| {
+                let mut request = client.get_user_request();
+                request.get().set_id("0190a3f4-7c3e-7cc8-a1b2-0242ac120002");
+                request.send()
+            };
+            let calls: Vec<_> = (0..100).map(call).collect();
+            given_up += calls.len();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(given_up >= 10_000, "only after {given_up}");
+    });
+    transaction.rollback().unwrap();
+    serve_promptly(&system, "beside");
+}
