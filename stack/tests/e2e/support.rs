@@ -162,7 +162,12 @@ impl Program {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+        let pid = self.child.id();
+        kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+        if signal == Signal::SIGSTOP {
+            // It may run on until the thread that got the signal has a processor.
+            eventually("all of its threads are stopped", || all_stopped(pid));
+        }
     }
 
     /// Waits until it ends.
@@ -183,6 +188,15 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether all threads of a process are stopped (proc(5), the third field of `stat`).
+fn all_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let stopped = |stat: &str| stat.rsplit(") ").next().unwrap().starts_with('T');
+    threads
+        .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok())
+        .all(|stat| stopped(&stat))
 }
 
 fn collect(stream: impl Read + Send + 'static, output: Arc<Mutex<String>>) {
