@@ -67,11 +67,12 @@ pub async fn read(
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|n| n.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|n: u64| n > MAX_BYTES as u64) {
+    if announced.is_some_and(|length: usize| length > MAX_BYTES) {
         return Err(Problem::too_large());
     }
     pin_mut!(body);
-    let mut bytes = BytesMut::new();
+    // Growing would take up to twice as much, and many may send large ones slowly.
+    let mut bytes = BytesMut::with_capacity(announced.unwrap_or_default());
     let read = async {
         while let Some(chunk) = body.next().await {
             let mut chunk = chunk.map_err(|_| Problem::malformed("The body broke off."))?;

@@ -23,7 +23,8 @@ pub struct ProcessSettings {
     pub workers: usize,
 
     /// Connections open at once; further ones wait in the kernel's backlog. Too low turns clients
-    /// away, too high lets idle ones use up memory and file descriptors.
+    /// away, too high lets them use up file descriptors and memory: of the gateway, 12 KiB for one
+    /// that idles, 130 KiB for one that holds back the largest body; of the users service, 6 KiB.
     #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = at_least_one)]
     pub max_connections: usize,
 
