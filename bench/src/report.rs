@@ -18,6 +18,8 @@ pub struct Report {
     /// MiB of both services with idle connections.
     pub idle: Option<f64>,
     idle_connections: usize,
+    /// Whether there are plots, over the numbers of connections.
+    plotted: bool,
     /// Further lines for the page.
     pub notes: Vec<String>,
 }
@@ -73,6 +75,7 @@ impl Report {
             ready: Default::default(),
             idle: None,
             idle_connections: args.idle,
+            plotted: !args.scale,
             notes: Vec::new(),
         })
     }
@@ -118,7 +121,7 @@ impl Report {
         fs::create_dir_all(folder)?;
         fs::write(folder.join("README.md"), self.page()?)?;
         fs::write(folder.join("results.csv"), self.csv()?)?;
-        if !self.is_plotted() {
+        if !self.plotted {
             return Ok(());
         }
         self.plot(
@@ -135,11 +138,6 @@ impl Report {
         )?;
         eprintln!("written to {}", folder.display());
         Ok(())
-    }
-
-    /// A plot takes several numbers of connections.
-    fn is_plotted(&self) -> bool {
-        self.rows.iter().any(|row| row.load == "INSERT per commit")
     }
 
     fn page(&self) -> anyhow::Result<String> {
@@ -161,7 +159,7 @@ impl Report {
         for note in &self.notes {
             writeln!(page, "\n{note}")?;
         }
-        if !self.is_plotted() {
+        if !self.plotted {
             return Ok(page);
         }
         let (users, gateway) = self.ready;
