@@ -28,10 +28,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 /// How often a replica is asked whether it still answers, and how long it may take. `health` is
 /// bounded by half of that, whatever the database does.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
-/// The same for a replica that does not serve; and after news, which can mean that it is needed.
-const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
-const RECHECK_PAUSE: Duration = Duration::from_millis(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
+/// The interval for a replica that does not serve.
+const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// How soon after news, which can mean that it is needed, a replica is asked or connected to again.
+const RECHECK_PAUSE: Duration = Duration::from_millis(10);
 /// A replica that owes answers and has given none for so long gets new calls only when the others are
 /// no better. A process that hangs keeps its connections.
 const SILENT_AFTER: Duration = Duration::from_millis(200);
@@ -252,7 +253,9 @@ async fn keep_connected(addr: SocketAddr, links: Rc<Links>, retired: Cancellatio
         let pause = sleep(backoff.mul_f64(0.5 + fastrand::f64() / 2.0));
         tokio::select! {
             () = pause => {}
-            () = links.replicas.news().notified() => {}
+            // Never at once: with a replica that hangs up as soon as it has answered, threads would
+            // send each other round and round.
+            () = links.replicas.news().notified() => sleep(RECHECK_PAUSE).await,
             () = retired.cancelled() => {}
         }
         backoff = (backoff * 2).min(BACKOFF.1);

@@ -2,6 +2,7 @@
 
 use std::{
     net::TcpListener,
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
@@ -286,7 +287,7 @@ fn the_service_is_told_how_long_the_caller_waits() {
 #[test]
 fn without_a_users_service_it_is_alive_but_not_ready_and_answers_503() {
     // Of a service (tcpmux, RFC 1078) that no machine has had for long.
-    let nobody = ([127, 0, 0, 1], 1).into();
+    let nobody = "127.0.0.1:1";
     let gateway = Gateway::start_unready(nobody, &[]);
     assert_eq!(gateway.get("/livez").status, 200);
     let start = Instant::now();
@@ -320,6 +321,19 @@ fn the_link_comes_back_when_the_service_does() {
     let end = Instant::now() + Duration::from_secs(10);
     while gateway.create("jane@example.com", "Jane Doe").status != 201 {
         assert!(Instant::now() < end, "the link does not come back");
+    }
+}
+
+#[test]
+fn services_that_hang_up_are_not_called_again_at_once() {
+    let users = [(); 2].map(|()| FakeUsers::start(&[Answer::HangUp]));
+    let both = format!("{},{}", users[0].addr, users[1].addr);
+    let gateway = Gateway::start_unready(&both, &[]);
+    std::thread::sleep(Duration::from_secs(2));
+    drop(gateway);
+    for users in users {
+        let connections = users.connections.load(Ordering::Relaxed);
+        assert!((5..200).contains(&connections), "{connections}");
     }
 }
 

@@ -5,7 +5,10 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     rc::Rc,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -31,6 +34,8 @@ pub enum Answer {
     /// Never.
     Silence,
     Unimplemented,
+    /// As `Stored`; and each connection ends when it is known to be healthy.
+    HangUp,
 }
 
 /// A call that reached the fake.
@@ -44,6 +49,8 @@ pub struct Seen {
 pub struct FakeUsers {
     pub addr: SocketAddr,
     pub seen: Arc<Mutex<Vec<Seen>>>,
+    /// How many there have been.
+    pub connections: Arc<AtomicUsize>,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
@@ -60,6 +67,8 @@ impl FakeUsers {
         let addr = listener.local_addr().unwrap();
         let (seen, stop) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
         let (log, stopped, answers) = (seen.clone(), stop.clone(), answers.to_vec());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = connections.clone();
         let thread = std::thread::spawn(move || {
             let runtime = Builder::new_current_thread()
                 .enable_all()
@@ -67,12 +76,14 @@ impl FakeUsers {
             let fake = Rc::new(Fake {
                 answers: RefCell::new(answers),
                 seen: log,
+                connections: count,
             });
             runtime.unwrap().block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 let serve = async {
                     loop {
                         let (stream, _) = listener.accept().await.unwrap();
+                        fake.connections.fetch_add(1, Ordering::Relaxed);
                         tokio::task::spawn_local(fake.clone().serve(stream));
                     }
                 };
@@ -82,6 +93,7 @@ impl FakeUsers {
         Self {
             addr,
             seen,
+            connections,
             stop,
             thread: Some(thread),
         }
@@ -102,6 +114,7 @@ impl Drop for FakeUsers {
 struct Fake {
     answers: RefCell<Vec<Answer>>,
     seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 /// The fake as one connection sees it.
@@ -223,6 +236,14 @@ impl users::Server for FakeConnection {
         mut results: users::HealthResults,
     ) -> Result<(), capnp::Error> {
         results.get().set_serving(true);
+        if let Answer::HangUp = self.fake.answers.borrow()[0] {
+            // When the answer is out.
+            let hang_up = self.hang_up.clone();
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                hang_up.cancel();
+            });
+        }
         Ok(())
     }
 }
@@ -237,7 +258,7 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway that is ready.
     pub fn start(users: &FakeUsers, options: &[&str]) -> Self {
-        let gateway = Self::start_unready(users.addr, options);
+        let gateway = Self::start_unready(&users.addr.to_string(), options);
         let end = Instant::now() + Duration::from_secs(10);
         while gateway.get("/readyz").status != 200 {
             assert!(Instant::now() < end, "the gateway does not become ready");
@@ -246,9 +267,8 @@ impl Gateway {
         gateway
     }
 
-    pub fn start_unready(users: SocketAddr, options: &[&str]) -> Self {
-        let users = users.to_string();
-        let given = ["gateway", "--users-addr", &users, "--workers", "1"];
+    pub fn start_unready(users: &str, options: &[&str]) -> Self {
+        let given = ["gateway", "--users-addr", users, "--workers", "1"];
         let config = Config::try_parse_from(given.iter().chain(options)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
