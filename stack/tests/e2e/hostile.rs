@@ -2,14 +2,17 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     thread,
     time::{Duration, Instant},
 };
 
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use futures::future::join_all;
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    task::JoinHandle,
+};
 use users_rpc::{transport, users_capnp::users};
 
 use stack::postgres::Server;
@@ -37,6 +40,22 @@ fn send(system: &System, bytes: &[u8]) -> Duration {
         );
     }
     start.elapsed()
+}
+
+/// Runs what a peer does that speaks RPC.
+fn block_on<T>(talk: impl Future<Output = T>) -> T {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default());
+    runtime.unwrap().block_on(talk)
+}
+
+/// A connection of such a peer, and what ends with it.
+async fn dial(addr: SocketAddr) -> (users::Client, JoinHandle<Result<(), capnp::Error>>) {
+    let stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+    let mut rpc = transport::client(stream).unwrap().system;
+    let client = rpc.bootstrap(Side::Server);
+    (client, tokio::task::spawn_local(rpc))
 }
 
 /// Creates users while something else goes on, and makes sure that each is served promptly.
@@ -108,16 +127,8 @@ fn silent_and_half_spoken_connections_are_closed_and_idle_links_are_not() {
         }
         // Half a message after a whole one.
         scope.spawn(|| {
-            let runtime = Builder::new_current_thread()
-                .enable_all()
-                .build_local(LocalOptions::default());
-            runtime.unwrap().block_on(async {
-                let stream = tokio::net::TcpStream::connect(system.users_addr)
-                    .await
-                    .unwrap();
-                let mut rpc = transport::client(stream).unwrap().system;
-                let client: users::Client = rpc.bootstrap(Side::Server);
-                let mut ended = tokio::task::spawn_local(rpc);
+            block_on(async {
+                let (client, mut ended) = dial(system.users_addr).await;
                 client.health_request().send().promise.await.unwrap();
                 let rest = tokio::time::timeout(Duration::from_secs(13), &mut ended).await;
                 assert!(
@@ -165,16 +176,8 @@ fn a_flood_of_calls_is_refused_beyond_its_share() {
     let system = System::start_on(server, &database, &[("MAX_IN_FLIGHT", "200")], &[]);
     let settled = thread::scope(|scope| {
         let flood = scope.spawn(|| {
-            let runtime = Builder::new_current_thread()
-                .enable_all()
-                .build_local(LocalOptions::default());
-            runtime.unwrap().block_on(async {
-                let stream = tokio::net::TcpStream::connect(system.users_addr)
-                    .await
-                    .unwrap();
-                let mut rpc = transport::client(stream).unwrap().system;
-                let client: users::Client = rpc.bootstrap(Side::Server);
-                tokio::task::spawn_local(rpc);
+            block_on(async {
+                let (client, _) = dial(system.users_addr).await;
                 let calls = (0..20_000).map(|i| {
                     let mut request = client.create_user_request();
                     request.get().set_email(format!("flood{i}@example.com"));
@@ -239,14 +242,8 @@ fn conversation(calls: usize) -> Vec<u8> {
         listener.accept().unwrap().0.read_to_end(&mut said).unwrap();
         said
     });
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default());
-    runtime.unwrap().block_on(async {
-        let stream = tokio::net::TcpStream::connect(addr).await.unwrap();
-        let mut rpc = transport::client(stream).unwrap().system;
-        let client: users::Client = rpc.bootstrap(Side::Server);
-        tokio::task::spawn_local(rpc);
+    block_on(async {
+        let (client, _) = dial(addr).await;
         let mut unanswered = Vec::new();
         for call in 0..calls {
             unanswered.push(client.get_user_request().send().promise);
@@ -285,16 +282,8 @@ fn calls_that_are_given_up_end_their_connection_before_they_fill_the_memory() {
     let mut sql = system.sql();
     let mut transaction = sql.transaction().unwrap();
     transaction.batch_execute("LOCK TABLE users").unwrap();
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default());
-    runtime.unwrap().block_on(async {
-        let stream = tokio::net::TcpStream::connect(system.users_addr)
-            .await
-            .unwrap();
-        let mut rpc = transport::client(stream).unwrap().system;
-        let client: users::Client = rpc.bootstrap(Side::Server);
-        let ended = tokio::task::spawn_local(rpc);
+    block_on(async {
+        let (client, ended) = dial(system.users_addr).await;
         let mut given_up = 0;
         while !ended.is_finished() {
             assert!(given_up < 100_000, "the connection is still there");
