@@ -20,7 +20,7 @@ use process::trace::{Kind, Span, TraceContext};
 use tokio::{
     sync::{mpsc, oneshot},
     task::{spawn_blocking, spawn_local},
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 /// How long a call waits for the batch before it, before a second batch starts beside that one.
@@ -130,8 +130,8 @@ impl<Q: Send + 'static, A: Send + 'static> Queue<Q, A> {
         })
     }
 
-    /// The next batch, if it is time for one; otherwise when it will be, if time is what is missing.
-    fn take(self: &Arc<Self>) -> Result<Batch<Q, A>, Option<Instant>> {
+    /// The next batch, if it is time for one.
+    fn take(self: &Arc<Self>) -> Option<Batch<Q, A>> {
         let mut guard = self.lock();
         let state = &mut *guard;
         let now = Instant::now();
@@ -141,10 +141,11 @@ impl<Q: Send + 'static, A: Send + 'static> Queue<Q, A> {
         }
         // Also when it is not yet time: a queue that only grows is what operators look for.
         self.seen.depth.set(gauged(state.waiting.len()));
-        let due = state.waiting.front().ok_or(None)?.since + PATIENCE;
-        let is_worth_another = state.waiting.len() >= self.max_batch || now >= due;
+        let first = state.waiting.front()?;
+        let is_worth_another =
+            state.waiting.len() >= self.max_batch || now - first.since >= PATIENCE;
         if state.running > 0 && !(is_worth_another && state.running < self.max_running) {
-            return Err((state.running < self.max_running).then_some(due));
+            return None;
         }
         let mut jobs = Vec::with_capacity(state.waiting.len().min(self.max_batch));
         while jobs.len() < self.max_batch
@@ -156,27 +157,24 @@ impl<Q: Send + 'static, A: Send + 'static> Queue<Q, A> {
         }
         state.running += 1;
         self.seen.depth.set(gauged(state.waiting.len()));
-        Ok(Batch {
+        Some(Batch {
             queue: self.clone(),
             jobs,
         })
     }
 
-    /// Starts the batches that are due, and tells when to come again for what waits.
-    fn start(self: &Arc<Self>) -> Option<Instant> {
-        loop {
-            let first = match self.take() {
-                Ok(first) => first,
-                Err(due) => return due,
-            };
+    /// Starts the batches that are due, and tells whether something waits behind them.
+    fn start(self: &Arc<Self>) -> bool {
+        while let Some(first) = self.take() {
             let queue = self.clone();
             spawn_blocking(move || {
                 first.run();
-                while let Ok(next) = queue.take() {
+                while let Some(next) = queue.take() {
                     next.run();
                 }
             });
         }
+        !self.lock().waiting.is_empty()
     }
 }
 
@@ -239,11 +237,11 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
             let queue = self.queue.clone();
             spawn_local(async move {
                 starting.set(false);
-                let mut due = queue.start();
-                if due.is_some() && !patient.replace(true) {
-                    while let Some(at) = due {
-                        sleep_until(at).await;
-                        due = queue.start();
+                if queue.start() && !patient.replace(true) {
+                    // A batch that ends takes what is due, and there may be none that does.
+                    sleep(PATIENCE).await;
+                    while queue.start() {
+                        sleep(PATIENCE).await;
                     }
                     patient.set(false);
                 }
@@ -358,6 +356,18 @@ mod tests {
         submitted
     }
 
+    /// The next batch, while the event loop turns.
+    async fn eventually(told: &blocking::Receiver<Vec<u32>>) -> Vec<u32> {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Ok(batch) = told.try_recv() {
+                return batch;
+            }
+            assert!(Instant::now() < end, "no batch starts");
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     async fn answers(
         submitted: Vec<tokio::task::JoinHandle<Result<u32, Failure>>>,
     ) -> Answers<u32> {
@@ -405,19 +415,17 @@ mod tests {
             let begin = Instant::now();
             let late = submit(&batcher, 1..3, in_a_minute()).await;
             // Although nobody else submits anything.
-            let beside = loop {
-                match told.try_recv() {
-                    Ok(beside) => break beside,
-                    Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
-                }
-                assert!(begin.elapsed() < Duration::from_secs(20));
-            };
-            assert_eq!(beside, [1, 2]);
+            assert_eq!(eventually(&told).await, [1, 2]);
             assert!(begin.elapsed() >= PATIENCE);
+            // And when the batch that ends does so too early for what came last.
+            let last = submit(&batcher, 3..4, in_a_minute()).await;
+            gate.send(true).unwrap();
+            assert_eq!(eventually(&told).await, [3]);
             gate.send(true).unwrap();
             gate.send(true).unwrap();
             assert_eq!(answers(slow).await, [Ok(0)]);
             assert_eq!(answers(late).await, [Ok(1), Ok(2)]);
+            assert_eq!(answers(last).await, [Ok(3)]);
         });
     }
 
