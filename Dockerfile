@@ -10,26 +10,28 @@ RUN cargo install --locked --version 0.7.7 cargo-auditable
 # The dependencies first, under empty crates of ours: a change of our code does not build them again.
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY schema/users.capnp schema/users.capnp.req schema/
-COPY process/Cargo.toml process/
+COPY service-runtime/Cargo.toml service-runtime/
 COPY clients/rust/Cargo.toml clients/rust/
 COPY clients/cli/Cargo.toml clients/cli/
 COPY gateway/Cargo.toml gateway/
 COPY users-svc/Cargo.toml users-svc/
 COPY stack/Cargo.toml stack/
+COPY postgres-server/Cargo.toml postgres-server/
+COPY e2e/Cargo.toml e2e/
 COPY bench/Cargo.toml bench/
-RUN mkdir -p process/src clients/rust/src clients/cli/src gateway/src users-svc/src stack/src bench/src bench/benches \
- && touch schema/lib.rs process/src/lib.rs clients/rust/src/lib.rs gateway/src/lib.rs users-svc/src/lib.rs stack/src/lib.rs \
+RUN mkdir -p service-runtime/src clients/rust/src clients/cli/src gateway/src users-svc/src stack/src postgres-server/src e2e/src bench/src bench/benches \
+ && touch schema/lib.rs service-runtime/src/lib.rs clients/rust/src/lib.rs gateway/src/lib.rs users-svc/src/lib.rs stack/src/lib.rs postgres-server/src/lib.rs e2e/src/lib.rs \
  && touch bench/benches/transport.rs bench/benches/batcher.rs \
  && for service in gateway users-svc stack bench clients/cli; do echo 'fn main() {}' > $service/src/main.rs; done \
  && cargo auditable build --release --locked --package gateway --package users-svc --features gateway/otlp,users-svc/otlp
 
 COPY schema schema
-COPY process process
+COPY service-runtime service-runtime
 COPY clients/rust clients/rust
 COPY gateway gateway
 COPY users-svc users-svc
 # Files come with their own times, which may lie before those of the empty crates.
-RUN find schema process clients gateway users-svc -name '*.rs' -exec touch {} + \
+RUN find schema service-runtime clients gateway users-svc -name '*.rs' -exec touch {} + \
  && cargo auditable build --release --locked --package gateway --package users-svc --features gateway/otlp,users-svc/otlp
 
 # User 65532, glibc and CA certificates, nothing else.

@@ -34,7 +34,7 @@
 # Evolution. To change this file, add: fields to structs, methods with the next number, members to a
 # union (callers must treat a member that they do not know as `failed`). Never renumber, retype, reuse
 # or remove; a field that is not sent has its default, which must mean what its absence meant. After any
-# change run the command that `tests/contract.rs` names; the first published version is kept in the
+# change run the command that `tests/compiler_request.rs` names; the first published version is kept in the
 # tests, and its clients must go on working.
 @0xd3dbd68c315e4e00;
 

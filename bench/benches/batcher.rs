@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::future::join_all;
-use process::trace::TraceContext;
+use service_runtime::trace::TraceContext;
 use tokio::{
     runtime::{Builder, LocalOptions},
     time::Instant,
 };
-use users_svc::batch::{Batcher, Queue};
+use users_svc::group_commit::{Batcher, Queue};
 
 /// Enough for one iteration to dwarf the start of the process when instructions are counted.
 const QUERIES: u64 = 10_000;

@@ -6,8 +6,8 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+use postgres_server::Server;
 use serde::Deserialize;
-use stack::postgres::Server;
 
 use crate::system::System;
 

@@ -10,7 +10,7 @@ use std::{path::PathBuf, thread, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
-use stack::postgres::Server;
+use postgres_server::Server;
 
 use crate::{
     load::{Load, Reading},
@@ -49,7 +49,7 @@ pub struct Args {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    process::workers::raise_open_files_limit();
+    service_runtime::workers::raise_open_files_limit();
     let server = Server::temporary()?;
     let mut report = Report::new(&args, &server)?;
     if args.scale {

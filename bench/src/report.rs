@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, ops::Range, path::Path, process::Command, time::D
 
 use anyhow::Context as _;
 use plotters::prelude::*;
-use stack::postgres::Server;
+use postgres_server::Server;
 
 use crate::{Args, load::Reading};
 

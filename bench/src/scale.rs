@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
-use stack::postgres::Server;
+use postgres_server::Server;
 
 use crate::{
     Args,

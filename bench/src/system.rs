@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use stack::{ports::free_addr, postgres::Server};
+use postgres_server::{Server, ports::free_addr};
 use tempfile::NamedTempFile;
 
 /// How long a service may take to be ready.

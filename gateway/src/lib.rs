@@ -1,13 +1,12 @@
 //! HTTP in, Cap'n Proto out. No business rule and no SQL: it decodes, calls and encodes.
 
 mod body;
-mod config;
 mod docs;
-mod handlers;
-mod http;
-mod observe;
-mod openapi;
 mod problem;
+mod server;
+mod settings;
+mod telemetry;
+mod upstream;
 mod users;
 
 use std::{
@@ -17,11 +16,11 @@ use std::{
     time::Duration,
 };
 
-use process::{settings, workers};
+use service_runtime::{settings::local, workers};
 use tokio_util::sync::CancellationToken;
 use users_client::Replicas;
 
-pub use config::{Command, Config};
+pub use settings::{Command, Config};
 
 /// How long `gateway healthcheck` waits.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -35,7 +34,7 @@ pub fn run(
     tracing::info!(addr = %listener.local_addr()?, users = %config.users_addr, "gateway listening");
     let replicas = Replicas::of(&config.users_addr);
     workers::run(listener, &config.process, shutdown, || {
-        http::worker(config, &replicas, shutdown)
+        server::worker(config, &replicas, shutdown)
     })
 }
 
@@ -53,7 +52,7 @@ pub fn healthcheck(config: &Config) -> ExitCode {
 
 /// Fails unless the gateway that listens on `addr` of this machine is ready.
 pub fn ready(addr: SocketAddr) -> io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&settings::local(addr), HEALTHCHECK_TIMEOUT)?;
+    let mut stream = TcpStream::connect_timeout(&local(addr), HEALTHCHECK_TIMEOUT)?;
     stream.set_read_timeout(Some(HEALTHCHECK_TIMEOUT))?;
     stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();

@@ -5,7 +5,7 @@ use std::{net::TcpListener, process::ExitCode};
 use anyhow::Context as _;
 use clap::Parser as _;
 use gateway::{Command, Config};
-use process::{admin, logging, settings, shutdown};
+use service_runtime::{logging, metrics, settings, signals};
 
 fn main() -> anyhow::Result<ExitCode> {
     settings::load_dotenv()?;
@@ -15,9 +15,9 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     logging::init(config.process.log_format, &config.process.rust_log);
     #[cfg(feature = "otlp")]
-    let _exporter = process::otlp::init("gateway")?;
-    admin::serve(config.process.admin_addr)?;
-    let shutdown = shutdown::on_signal()?;
+    let _exporter = service_runtime::trace::otlp::init("gateway")?;
+    metrics::serve(config.process.admin_addr)?;
+    let shutdown = signals::on_signal()?;
     let listener = TcpListener::bind(config.http_addr)
         .with_context(|| format!("cannot listen on {} (HTTP_ADDR)", config.http_addr))?;
     gateway::run(&config, listener, &shutdown)?;

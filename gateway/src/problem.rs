@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use warp::http::{HeaderName, HeaderValue, StatusCode, header};
 
-use crate::http::Response;
+use crate::server::Response;
 
 /// Prefix of the problem types that are ours. The others are `about:blank`: the status says it all.
 const TYPE_PREFIX: &str = "urn:problem-type:users:";
@@ -270,7 +270,7 @@ impl Problem {
 
     /// The response that tells the client.
     pub fn into_response(self, request_id: &str) -> Response {
-        let mut response = crate::http::json(self.status, &self.document(request_id));
+        let mut response = crate::server::json(self.status, &self.document(request_id));
         let problem_json = HeaderValue::from_static("application/problem+json");
         response
             .headers_mut()

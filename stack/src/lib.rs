@@ -1,9 +1,5 @@
 //! The whole system in one process: a private PostgreSQL, the users service and the gateway.
 
-mod binaries;
-pub mod ports;
-pub mod postgres;
-
 use std::{
     io::{self, ErrorKind, Write as _},
     net::{SocketAddr, TcpListener},
@@ -14,9 +10,8 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Parser;
+use postgres_server::Server;
 use tokio_util::sync::CancellationToken;
-
-use crate::postgres::Server;
 
 const DATABASE: &str = "users";
 const POLL: Duration = Duration::from_millis(20);
@@ -169,7 +164,7 @@ fn private_server(dir: &Path) -> anyhow::Result<Server> {
 fn reachable(dir: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let dir = dir.canonicalize()?;
-    if postgres::reachable(&dir)? {
+    if postgres_server::is_reachable(&dir)? {
         return Ok(dir);
     }
     let name = dir.to_string_lossy().trim_matches('/').replace('/', "-");

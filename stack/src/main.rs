@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use process::{admin, logging, settings, shutdown};
+use service_runtime::{logging, metrics, settings, signals};
 use stack::Config;
 
 fn main() -> ExitCode {
@@ -27,6 +27,6 @@ fn start() -> anyhow::Result<()> {
     // The services' own settings say how to log.
     let services = <gateway::Config as clap::Parser>::try_parse_from(["gateway"])?;
     logging::init(services.process.log_format, &services.process.rust_log);
-    admin::serve(services.process.admin_addr)?;
-    stack::run(&config, &shutdown::on_signal()?)
+    metrics::serve(services.process.admin_addr)?;
+    stack::run(&config, &signals::on_signal()?)
 }

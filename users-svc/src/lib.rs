@@ -1,13 +1,12 @@
 //! The users service: the `Users` capability over Cap'n Proto RPC, kept in PostgreSQL.
 
-pub mod batch;
-mod config;
-mod migrate;
-mod pool_events;
-mod rules;
+mod connection;
+pub mod group_commit;
+mod migrations;
 mod service;
-mod service_connection;
+mod settings;
 mod store;
+mod user;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -22,7 +21,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use capnp_rpc::rpc_twoparty_capnp::Side;
-use process::{settings, workers};
+use service_runtime::{settings::local, workers};
 use tokio::{
     net::TcpStream,
     runtime::{Builder, LocalOptions},
@@ -31,8 +30,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use users_rpc::{transport, users_capnp::users};
 
-pub use config::{Command, Config};
-pub use migrate::migrate;
+pub use migrations::migrate;
+pub use settings::{Command, Config};
 
 /// Pause between attempts to reach a database that is not there when the service starts.
 const DATABASE_RETRY: Duration = Duration::from_millis(250);
@@ -56,7 +55,7 @@ pub fn run(
         config.database_prepared_statements,
     ));
     let ready = Arc::new(AtomicBool::new(false));
-    let shared = service_connection::Shared::new(config, &store, ready.clone());
+    let shared = connection::Shared::new(config, &store, ready.clone());
 
     tracing::info!(addr = %listener.local_addr()?, "users-svc listening");
     thread::scope(|scope| {
@@ -68,7 +67,7 @@ pub fn run(
             }
             prepared
         });
-        let make = || service_connection::UsersWorker::new(config, &shared, shutdown.clone());
+        let make = || connection::UsersWorker::new(config, &shared, shutdown.clone());
         let served = workers::run(listener, &config.process, shutdown, make);
         let prepared = schema
             .join()
@@ -86,13 +85,13 @@ fn prepare(
     let mut reported = false;
     while !shutdown.is_cancelled() {
         let prepared = if config.migrate_on_start {
-            migrate(database).and_then(|_| migrate::check(database))
+            migrate(database).and_then(|_| migrations::check(database))
         } else {
-            migrate::check(database)
+            migrations::check(database)
         };
         match prepared {
             Ok(()) => return Ok(()),
-            Err(error) if migrate::is_transient(&error) => {
+            Err(error) if migrations::is_transient(&error) => {
                 if !reported {
                     reported = true;
                     tracing::warn!("{error:#}; trying on");
@@ -120,7 +119,7 @@ pub fn healthcheck(config: &Config) -> ExitCode {
 /// Fails unless the service that listens on `addr` of this machine is serving.
 pub fn ready(addr: SocketAddr) -> anyhow::Result<()> {
     let ask = async {
-        let stream = TcpStream::connect(settings::local(addr)).await?;
+        let stream = TcpStream::connect(local(addr)).await?;
         let mut system = transport::client(stream)?.system;
         let users: users::Client = system.bootstrap(Side::Server);
         tokio::task::spawn_local(system);

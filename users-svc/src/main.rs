@@ -4,7 +4,7 @@ use std::{net::TcpListener, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use process::{admin, logging, settings, shutdown};
+use service_runtime::{logging, metrics, settings, signals};
 use users_svc::{Command, Config};
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -28,9 +28,9 @@ fn main() -> anyhow::Result<ExitCode> {
             // Refuses a bad value before any socket opens.
             config.database()?;
             #[cfg(feature = "otlp")]
-            let _exporter = process::otlp::init("users-svc")?;
-            admin::serve(config.process.admin_addr)?;
-            let shutdown = shutdown::on_signal()?;
+            let _exporter = service_runtime::trace::otlp::init("users-svc")?;
+            metrics::serve(config.process.admin_addr)?;
+            let shutdown = signals::on_signal()?;
             let listener = TcpListener::bind(config.rpc_addr)
                 .with_context(|| format!("cannot listen on {} (RPC_ADDR)", config.rpc_addr))?;
             users_svc::run(&config, listener, &shutdown)?;

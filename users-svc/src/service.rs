@@ -3,7 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use capnp::{struct_list, text};
-use process::trace::TraceContext;
+use service_runtime::trace::TraceContext;
 use tokio::time::Instant;
 use users_rpc::users_capnp::{
     call_context, create_user_request, field_error, user,
@@ -12,9 +12,9 @@ use users_rpc::users_capnp::{
 use uuid::Uuid;
 
 use crate::{
-    rules::{Broken, Email, Name, NewUser, UserId},
-    service_connection::UsersOfConnection,
+    connection::UsersOfConnection,
     store::Inserted,
+    user::{Broken, Email, Name, NewUser, UserId},
 };
 
 /// The longest that a call may take when its caller sets no limit, and the most it may ask for.

@@ -12,7 +12,7 @@ use std::{
 use capnp::ErrorKind;
 use clap::Parser as _;
 use futures::future::join_all;
-use stack::postgres::Server;
+use postgres_server::Server;
 use support::{Client, Created, Service, User, fresh_database, fresh_id};
 use users_svc::Config;
 

@@ -21,16 +21,16 @@
 //! # }
 //! ```
 
-mod calls;
-mod handle;
-mod links;
-mod replicas;
+mod client;
+mod link;
+mod local;
+mod resolver;
 
 use uuid::Uuid;
 
-pub use calls::{CallOptions, LocalClient};
-pub use handle::UsersClient;
-pub use replicas::{Replicas, hosts_and_ports};
+pub use client::UsersClient;
+pub use local::{CallOptions, LocalClient};
+pub use resolver::{Replicas, hosts_and_ports};
 
 /// A user to create, with the id that makes creating it safe to repeat.
 #[derive(Clone, Debug)]

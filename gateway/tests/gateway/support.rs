@@ -58,7 +58,7 @@ pub struct FakeUsers {
 impl FakeUsers {
     pub fn start(answers: &[Answer]) -> Self {
         // On a port that stays free when it stops.
-        let addr = stack::ports::free_addr().unwrap();
+        let addr = postgres_server::ports::free_addr().unwrap();
         Self::start_on(TcpListener::bind(addr).unwrap(), answers)
     }
 

@@ -13,7 +13,7 @@ use std::{
 use capnp::ErrorKind;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use clap::Parser as _;
-use stack::postgres::Server;
+use postgres_server::Server;
 use tokio::{
     net::TcpStream,
     runtime::{Builder, LocalOptions},

@@ -36,7 +36,7 @@ fn start(credentials: &str, addr: &str) -> u16 {
         .split_once(':')
         .unwrap();
     let (host, port) = addr.split_once(':').unwrap();
-    let listen = stack::ports::free_port().unwrap();
+    let listen = postgres_server::ports::free_port().unwrap();
     let dir = tempfile::tempdir().unwrap().keep();
     let file = dir.join("pgbouncer.ini");
     let settings = format!(

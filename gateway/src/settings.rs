@@ -1,0 +1,50 @@
+//! The gateway's settings.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::{Parser, Subcommand};
+use service_runtime::settings::{ProcessSettings, at_least_one, milliseconds};
+use users_client::hosts_and_ports;
+
+/// HTTP gateway of the users service: takes `POST /users` and `GET /users/{id}`, and calls the
+/// users service over Cap'n Proto RPC.
+///
+/// Every option is also an environment variable. A file `.env` in the working directory is read
+/// first; what the environment has already wins.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "gateway", version)]
+pub struct Config {
+    #[command(subcommand)]
+    #[allow(missing_docs)]
+    pub command: Option<Command>,
+
+    /// IP address and port to serve HTTP on.
+    #[arg(long, env = "HTTP_ADDR", default_value = "0.0.0.0:3000")]
+    pub http_addr: SocketAddr,
+
+    /// Host (a name or an IP address) and port of the users service, several with commas between them.
+    /// Calls are balanced over every address behind each name, which is looked up every two seconds.
+    #[arg(long, env = "USERS_ADDR", default_value = "127.0.0.1:4001", value_parser = hosts_and_ports)]
+    pub users_addr: String,
+
+    /// Milliseconds a request may take, from when its body is read. Too low gives up on requests
+    /// that a busy database would have answered; too high keeps clients waiting for a lost one.
+    #[arg(long, env = "REQUEST_TIMEOUT_MS", default_value = "5000", value_parser = milliseconds)]
+    pub request_timeout_ms: Duration,
+
+    /// Calls to the users service in flight at once; further requests are answered 503. Too low
+    /// refuses what could be served, too high lets an overload slow down everyone.
+    #[arg(long, env = "MAX_IN_FLIGHT", default_value_t = 4096, value_parser = at_least_one)]
+    pub max_in_flight: usize,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub process: ProcessSettings,
+}
+
+/// What to do instead of serving.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Command {
+    /// Ask the gateway on `HTTP_ADDR` whether it is ready. Exit status 0: yes.
+    Healthcheck,
+}

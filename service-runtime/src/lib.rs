@@ -1,0 +1,9 @@
+//! What any service is as a process: settings, logs, metrics, traces, signals, worker threads. It knows
+//! neither HTTP nor users.
+
+pub mod logging;
+pub mod metrics;
+pub mod settings;
+pub mod signals;
+pub mod trace;
+pub mod workers;

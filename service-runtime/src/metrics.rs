@@ -1,0 +1,44 @@
+//! The admin address: metrics for Prometheus.
+
+use std::{net::SocketAddr, thread, time::Duration};
+
+use anyhow::Context as _;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use tokio::runtime::Builder;
+
+/// Upper bounds of the buckets for durations: from a request to the gateway alone up to a deadline.
+const SECONDS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+/// The same for counts of things, such as the users in a batch.
+const SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+/// Observations are put into their buckets this often; until then each takes memory of its own.
+const UPKEEP: Duration = Duration::from_secs(1);
+
+/// Serves the metrics of this process on `addr`, at any path, for as long as the process runs.
+/// Without an address nothing is measured.
+pub fn serve(addr: Option<SocketAddr>) -> anyhow::Result<()> {
+    let Some(addr) = addr else {
+        return Ok(());
+    };
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let (recorder, exporter) = {
+        let _inside = runtime.enter();
+        PrometheusBuilder::new()
+            .with_http_listener(addr)
+            .upkeep_timeout(UPKEEP)
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)?
+            .set_buckets_for_metric(Matcher::Suffix("_size".into()), SIZES)?
+            .build()
+            .with_context(|| format!("cannot listen on {addr} (ADMIN_ADDR)"))?
+    };
+    ::metrics::set_global_recorder(recorder).context("metrics are collected already")?;
+    let serve = move || {
+        if let Err(error) = runtime.block_on(exporter) {
+            tracing::error!(?error, "metrics are no longer served");
+        }
+    };
+    thread::Builder::new().name("admin".into()).spawn(serve)?;
+    tracing::info!(%addr, "serving metrics");
+    Ok(())
+}
