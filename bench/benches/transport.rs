@@ -46,9 +46,11 @@ async fn connected() -> users::Client {
         .await
         .unwrap();
     let (accepted, _) = listener.accept().await.unwrap();
+    transport::set_socket_options(&stream).unwrap();
+    transport::set_socket_options(&accepted).unwrap();
     let echo: users::Client = capnp_rpc::new_client(Echo);
-    tokio::task::spawn_local(transport::server(accepted, echo.client).unwrap().system);
-    let mut system = transport::client(stream).unwrap().system;
+    tokio::task::spawn_local(transport::server(accepted, echo.client).system);
+    let mut system = transport::client(stream).system;
     let users = system.bootstrap(Side::Server);
     tokio::task::spawn_local(system);
     users

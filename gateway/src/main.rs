@@ -4,22 +4,22 @@ use std::{net::TcpListener, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use gateway::{Command, Config};
+use gateway::{Command, Settings};
 use service_runtime::{logging, metrics, settings, signals};
 
 fn main() -> anyhow::Result<ExitCode> {
     settings::load_dotenv()?;
-    let config = Config::parse();
-    if let Some(Command::Healthcheck) = config.command {
-        return Ok(gateway::healthcheck(&config));
+    let settings = Settings::parse();
+    if let Some(Command::Healthcheck) = settings.command {
+        return Ok(gateway::healthcheck(&settings));
     }
-    logging::init(config.process.log_format, &config.process.rust_log);
+    logging::init(settings.process.log_format, &settings.process.rust_log);
     #[cfg(feature = "otlp")]
     let _exporter = service_runtime::trace::otlp::init("gateway")?;
-    metrics::serve(config.process.admin_addr)?;
-    let shutdown = signals::on_signal()?;
-    let listener = TcpListener::bind(config.http_addr)
-        .with_context(|| format!("cannot listen on {} (HTTP_ADDR)", config.http_addr))?;
-    gateway::run(&config, listener, &shutdown)?;
+    metrics::serve(settings.process.admin_addr)?;
+    let shutdown = signals::shutdown_on_signal()?;
+    let listener = TcpListener::bind(settings.http_addr)
+        .with_context(|| format!("cannot listen on {} (HTTP_ADDR)", settings.http_addr))?;
+    gateway::run(&settings, listener, &shutdown)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -22,7 +22,7 @@ use service_runtime::{
 };
 use tokio::{net::TcpStream, time::sleep};
 use tokio_util::sync::CancellationToken;
-use users_client::Replicas;
+use users_client::Resolver;
 use warp::{
     Filter,
     http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header},
@@ -30,7 +30,7 @@ use warp::{
 };
 
 use crate::{
-    Config, docs,
+    Settings, docs,
     problem::Problem,
     telemetry::{NO_ROUTE, Observer},
     upstream::Users,
@@ -55,17 +55,17 @@ pub struct HttpWorker<S> {
 
 /// Makes the worker of this thread, inside its runtime.
 pub fn worker(
-    config: &Config,
-    replicas: &Replicas,
+    settings: &Settings,
+    replicas: &Resolver,
     shutdown: &CancellationToken,
 ) -> HttpWorker<
     impl Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + 'static,
 > {
     // The cap is the process's; each thread watches over its share.
-    let max_in_flight = config
+    let max_in_flight = settings
         .max_in_flight
-        .div_ceil(workers::count(&config.process));
-    let users = Users::new(replicas.clone(), config.request_timeout_ms, max_in_flight);
+        .div_ceil(workers::count(&settings.process));
+    let users = Users::new(replicas.clone(), settings.request_timeout, max_in_flight);
     let observer = Observer::new();
     let handlers = Handlers {
         users,

@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Parser, Subcommand};
-use service_runtime::settings::{ProcessSettings, at_least_one, milliseconds};
-use users_client::hosts_and_ports;
+use service_runtime::settings::{ProcessSettings, count, milliseconds};
+use users_client::Endpoints;
 
 /// HTTP gateway of the users service: takes `POST /users` and `GET /users/{id}`, and calls the
 /// users service over Cap'n Proto RPC.
@@ -13,7 +13,7 @@ use users_client::hosts_and_ports;
 /// first; what the environment has already wins.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "gateway", version)]
-pub struct Config {
+pub struct Settings {
     #[command(subcommand)]
     #[allow(missing_docs)]
     pub command: Option<Command>,
@@ -24,17 +24,17 @@ pub struct Config {
 
     /// Host (a name or an IP address) and port of the users service, several with commas between them.
     /// Calls are balanced over every address behind each name, which is looked up every two seconds.
-    #[arg(long, env = "USERS_ADDR", default_value = "127.0.0.1:4001", value_parser = hosts_and_ports)]
-    pub users_addr: String,
+    #[arg(long, env = "USERS_ADDR", default_value = "127.0.0.1:4001")]
+    pub users_addr: Endpoints,
 
     /// Milliseconds a request may take, from when its body is read. Too low gives up on requests
     /// that a busy database would have answered; too high keeps clients waiting for a lost one.
-    #[arg(long, env = "REQUEST_TIMEOUT_MS", default_value = "5000", value_parser = milliseconds)]
-    pub request_timeout_ms: Duration,
+    #[arg(long = "request-timeout-ms", env = "REQUEST_TIMEOUT_MS", default_value = "5000", value_parser = milliseconds)]
+    pub request_timeout: Duration,
 
     /// Calls to the users service in flight at once; further requests are answered 503. Too low
     /// refuses what could be served, too high lets an overload slow down everyone.
-    #[arg(long, env = "MAX_IN_FLIGHT", default_value_t = 4096, value_parser = at_least_one)]
+    #[arg(long, env = "MAX_IN_FLIGHT", default_value_t = 4096, value_parser = count())]
     pub max_in_flight: usize,
 
     #[command(flatten)]

@@ -6,7 +6,7 @@
 use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Instant};
 
 use metrics::{Gauge, Histogram, gauge, histogram};
-use service_runtime::trace::{Kind, Span, TraceContext};
+use service_runtime::trace::{Span, SpanKind, TraceContext};
 use uuid::Uuid;
 use warp::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
@@ -57,7 +57,7 @@ impl Observer {
         self.active.increment(1.0);
         let method = known(method);
         let parent = headers.get(TRACEPARENT).and_then(|v| v.to_str().ok());
-        let mut span = Span::start(route, Kind::Server, parent.and_then(|p| p.parse().ok()));
+        let mut span = Span::start(route, SpanKind::Server, parent.and_then(|p| p.parse().ok()));
         span.set("http.route", route);
         span.set("http.request.method", method);
         Observed {

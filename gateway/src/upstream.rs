@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use service_runtime::trace::{Kind, Span, TraceContext};
-use users_client::{CallError, CallOptions, Created, LocalClient, NewUser, Replicas, User};
+use service_runtime::trace::{Span, SpanKind, TraceContext};
+use users_client::{CallError, CallOptions, CreateOutcome, LocalClient, NewUser, Resolver, User};
 
 /// The users service as this thread calls it. Clones share the links.
 #[derive(Clone)]
@@ -17,7 +17,7 @@ impl Users {
     /// run at once.
     ///
     /// Call it on a thread that runs a tokio local runtime.
-    pub fn new(replicas: Replicas, timeout: Duration, max_in_flight: usize) -> Self {
+    pub fn new(replicas: Resolver, timeout: Duration, max_in_flight: usize) -> Self {
         Self {
             client: LocalClient::new(replicas, max_in_flight),
             timeout,
@@ -29,7 +29,7 @@ impl Users {
         &self,
         new: &NewUser,
         trace: TraceContext,
-    ) -> Result<Created, CallError> {
+    ) -> Result<CreateOutcome, CallError> {
         let mut call = self.begin("createUser", trace);
         call.end(self.client.create_user(new, &call.options).await)
     }
@@ -41,18 +41,18 @@ impl Users {
     }
 
     /// Whether the service can serve calls now.
-    pub async fn serving(&self, trace: TraceContext) -> Result<bool, CallError> {
+    pub async fn health(&self, trace: TraceContext) -> Result<bool, CallError> {
         let mut call = self.begin("health", trace);
-        call.end(self.client.serving(&call.options).await)
+        call.end(self.client.health(&call.options).await)
     }
 
     /// Whether every thread of this process has a link to the service.
-    pub fn is_linked(&self) -> bool {
-        self.client.is_linked()
+    pub fn is_connected(&self) -> bool {
+        self.client.is_connected()
     }
 
     fn begin(&self, method: &'static str, trace: TraceContext) -> Call {
-        let span = Span::start(method, Kind::Client, Some(trace));
+        let span = Span::start(method, SpanKind::Client, Some(trace));
         let options = CallOptions {
             timeout: self.timeout,
             traceparent: span.context().to_string(),

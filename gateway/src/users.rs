@@ -2,7 +2,7 @@
 
 use bytes::Buf;
 use futures::Stream;
-use users_client::{CallError, Created, NewUser};
+use users_client::{CallError, CreateOutcome, NewUser};
 use uuid::{Uuid, uuid};
 use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -28,15 +28,15 @@ pub async fn create_user(
     let body::UserBody { email, name } = body::decode(&body::read(call.headers, body).await?)?;
     let new = NewUser { id, email, name };
     match call.users.create_user(&new, call.trace).await? {
-        Created::Stored { user, replayed } => Ok(created(&user.into(), replayed)),
-        Created::Invalid(errors) => Err(Problem::invalid(
+        CreateOutcome::Stored { user, replayed } => Ok(created(&user.into(), replayed)),
+        CreateOutcome::Invalid(errors) => Err(Problem::invalid(
             errors
                 .iter()
                 .map(|e| Fault::of(&e.field, &*e.reason))
                 .collect(),
         )),
-        Created::EmailTaken => Err(Problem::email_taken()),
-        Created::IdConflict => Err(Problem::key_reused()),
+        CreateOutcome::EmailTaken => Err(Problem::email_taken()),
+        CreateOutcome::IdConflict => Err(Problem::key_reused()),
     }
 }
 
@@ -53,10 +53,10 @@ pub async fn ready(call: Call<'_>) -> Result<Response, Problem> {
     if call.draining {
         return Err(Problem::unavailable().because("this gateway is stopping"));
     }
-    if !call.users.is_linked() {
+    if !call.users.is_connected() {
         return Err(Problem::unavailable().because("a thread has no link to the users service"));
     }
-    if !call.users.serving(call.trace).await? {
+    if !call.users.health(call.trace).await? {
         return Err(Problem::unavailable().because("the users service is not serving"));
     }
     Ok(alive())
@@ -98,8 +98,8 @@ impl From<CallError> for Problem {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Unimplemented => Self::unavailable().because(error.to_string()),
-            CallError::Unavailable(cause) => Self::unavailable().because(cause),
-            CallError::Unknown(cause) => Self::unknown_outcome().because(cause),
+            CallError::NotExecuted(cause) => Self::unavailable().because(cause),
+            CallError::OutcomeUnknown(cause) => Self::unknown_outcome().because(cause),
         }
     }
 }

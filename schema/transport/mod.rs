@@ -12,14 +12,10 @@ use std::{
 
 use capnp::{capability, message::ReaderOptions};
 use capnp_rpc::{RpcSystem, rpc_twoparty_capnp::Side, twoparty::VatNetwork};
-use futures::{AsyncRead, AsyncWrite};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    net::TcpStream,
     sync::Notify,
     task::JoinHandle,
     time::{Instant, Sleep, sleep_until},
@@ -55,25 +51,24 @@ pub struct Connection {
 /// The calling end of a connection. It trusts its peer not to exhaust memory.
 ///
 /// Call it on a thread that runs a tokio local runtime.
-pub fn client(stream: TcpStream) -> io::Result<Connection> {
+pub fn client(stream: impl Stream) -> Connection {
     connection(stream, Side::Client, None)
 }
 
 /// The serving end of a connection, which offers `bootstrap` to its peer.
 ///
 /// Call it on a thread that runs a tokio local runtime.
-pub fn server(stream: TcpStream, bootstrap: capability::Client) -> io::Result<Connection> {
+pub fn server(stream: impl Stream, bootstrap: capability::Client) -> Connection {
     connection(stream, Side::Server, Some(bootstrap))
 }
 
-fn connection(
-    stream: TcpStream,
+fn connection<S: Stream>(
+    stream: S,
     side: Side,
     bootstrap: Option<capability::Client>,
-) -> io::Result<Connection> {
+) -> Connection {
     let serves = bootstrap.is_some();
-    set_options(&stream)?;
-    let (read, write) = stream.into_split();
+    let (read, write) = tokio::io::split(stream);
     let outbox = Rc::new(Outbox::default());
     let reader = Reader {
         socket: read,
@@ -92,13 +87,19 @@ fn connection(
     };
     let writer = tokio::task::spawn_local(send(outbox.clone(), write));
     let network = VatNetwork::new(reader, CoalescingWriter(outbox), side, limits);
-    Ok(Connection {
+    Connection {
         system: RpcSystem::new(Box::new(network), bootstrap),
         writer,
-    })
+    }
 }
 
-fn set_options(stream: &TcpStream) -> io::Result<()> {
+/// A byte stream that RPC can be spoken over.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Stream for S {}
+
+/// Sets what every TCP connection that carries RPC needs: no delay, and probes that notice a dead peer.
+pub fn set_socket_options(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     // An idle link to a machine that is gone is found out after 30 + 3 * 5 seconds.
@@ -133,7 +134,7 @@ enum State {
 }
 
 /// Writes what gathers in the outbox until the RPC system is gone and everything is sent.
-async fn send(outbox: Rc<Outbox>, mut socket: OwnedWriteHalf) -> io::Result<()> {
+async fn send(outbox: Rc<Outbox>, mut socket: impl AsyncWrite + Unpin) -> io::Result<()> {
     let mut batch = Vec::new();
     loop {
         outbox.changed.notified().await;
@@ -141,7 +142,11 @@ async fn send(outbox: Rc<Outbox>, mut socket: OwnedWriteHalf) -> io::Result<()> 
         tokio::task::yield_now().await;
         while !outbox.unsent.borrow().is_empty() {
             mem::swap(&mut *outbox.unsent.borrow_mut(), &mut batch);
-            let sent = socket.write_all(&batch).await;
+            let sent = async {
+                socket.write_all(&batch).await?;
+                socket.flush().await
+            }
+            .await;
             if sent.is_err() {
                 outbox.state.set(State::Broken);
                 *outbox.unsent.borrow_mut() = Vec::new();
@@ -161,7 +166,7 @@ async fn send(outbox: Rc<Outbox>, mut socket: OwnedWriteHalf) -> io::Result<()> 
 
 struct CoalescingWriter(Rc<Outbox>);
 
-impl AsyncWrite for CoalescingWriter {
+impl futures::AsyncWrite for CoalescingWriter {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -198,8 +203,8 @@ impl Drop for CoalescingWriter {
 
 /// The reading end. Messages come many to a read under load; a connection that rests holds no memory
 /// for them, as most of many do.
-struct Reader {
-    socket: OwnedReadHalf,
+struct Reader<S> {
+    socket: S,
     /// What has been read, and where what has not been taken of it is.
     buffer: Vec<u8>,
     unread: Range<usize>,
@@ -212,7 +217,7 @@ thread_local! {
     static SPARE: Cell<Vec<u8>> = Cell::default();
 }
 
-impl AsyncRead for Reader {
+impl<S: AsyncRead + Unpin> futures::AsyncRead for Reader<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,7 +1,10 @@
-//! The admin address: metrics for Prometheus.
+//! Metrics for Prometheus, served on the admin address, and the histograms they are recorded in.
 
-use std::{net::SocketAddr, thread, time::Duration};
+use std::{
+    cell::RefCell, collections::HashMap, hash::Hash, net::SocketAddr, thread, time::Duration,
+};
 
+use ::metrics::Histogram;
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::runtime::Builder;
@@ -41,4 +44,29 @@ pub fn serve(addr: Option<SocketAddr>) -> anyhow::Result<()> {
     thread::Builder::new().name("admin".into()).spawn(serve)?;
     tracing::info!(%addr, "serving metrics");
     Ok(())
+}
+
+/// The histograms of one thread for one metric, by the values of its labels. Finding one in the registry
+/// anew for each measurement would cost more than the measurement.
+pub struct HistogramFamily<L> {
+    histograms: RefCell<HashMap<L, Histogram>>,
+    register: fn(&L) -> Histogram,
+}
+
+impl<L: Eq + Hash> HistogramFamily<L> {
+    /// `register` makes the histogram for a set of labels.
+    #[must_use]
+    pub fn new(register: fn(&L) -> Histogram) -> Self {
+        Self {
+            histograms: RefCell::default(),
+            register,
+        }
+    }
+
+    /// Records a duration, in seconds, under `labels`. The sets of labels must be bounded.
+    pub fn record(&self, labels: L, duration: Duration) {
+        let mut histograms = self.histograms.borrow_mut();
+        let histogram = histograms.entry(labels).or_insert_with_key(self.register);
+        histogram.record(duration.as_secs_f64());
+    }
 }

@@ -1,13 +1,9 @@
 //! Settings that both services have, and how settings are read: from the environment, once, at start.
 
-use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, builder::RangedU64ValueParser};
 
 use crate::logging::LogFormat;
 
@@ -25,13 +21,13 @@ pub struct ProcessSettings {
     /// Connections open at once; further ones wait in the kernel's backlog. Too low turns clients
     /// away, too high lets them use up file descriptors and memory: of the gateway, 12 KiB for one
     /// that idles, 130 KiB for one that holds back the largest body; of the users service, 6 KiB.
-    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = at_least_one)]
+    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = count())]
     pub max_connections: usize,
 
     /// Milliseconds that requests in flight get to finish after SIGTERM. Keep it below the time
     /// after which your platform kills the process.
-    #[arg(long, env = "DRAIN_TIMEOUT_MS", default_value = "10000", value_parser = milliseconds)]
-    pub drain_timeout_ms: Duration,
+    #[arg(long = "drain-timeout-ms", env = "DRAIN_TIMEOUT_MS", default_value = "10000", value_parser = milliseconds)]
+    pub drain_timeout: Duration,
 
     /// IP address and port to serve metrics for Prometheus on. Not for the public.
     #[arg(long, env = "ADMIN_ADDR")]
@@ -55,18 +51,6 @@ pub fn load_dotenv() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The address at which a program of this machine reaches what listens on `addr`.
-#[must_use]
-pub fn local(mut addr: SocketAddr) -> SocketAddr {
-    if addr.ip().is_unspecified() {
-        addr.set_ip(match addr {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    addr
-}
-
 /// Parses a number of milliseconds, at least 1.
 pub fn milliseconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
@@ -75,12 +59,10 @@ pub fn milliseconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Parses a count of things there must be at least one of.
-pub fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(n @ 1..=1_000_000) => Ok(n),
-        _ => Err("must be a number from 1 to 1000000".into()),
-    }
+/// The parser of a number of things, of which there must be at least one.
+#[must_use]
+pub fn count() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=1_000_000)
 }
 
 #[cfg(test)]
@@ -88,12 +70,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_and_counts_have_bounds() {
+    fn durations_have_bounds() {
         assert_eq!(milliseconds("250"), Ok(Duration::from_millis(250)));
-        assert_eq!(at_least_one("1"), Ok(1));
         for bad in ["0", "-1", "", "5s", "1e3", "99999999999"] {
             assert!(milliseconds(bad).is_err(), "{bad}");
-            assert!(at_least_one(bad).is_err(), "{bad}");
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 /// A token that the first SIGTERM or SIGINT cancels. A second one ends the process at once, with
 /// status 128 + signal number.
-pub fn on_signal() -> io::Result<CancellationToken> {
+pub fn shutdown_on_signal() -> io::Result<CancellationToken> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;

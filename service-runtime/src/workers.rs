@@ -66,7 +66,7 @@ pub fn run<W: Worker>(
     // The standard library asks for 128.
     SockRef::from(&listener).listen(MAX_BACKLOG.into())?;
     raise_open_files_limit();
-    let drain_timeout = settings.drain_timeout_ms;
+    let drain_timeout = settings.drain_timeout;
     let make = &make;
     thread::scope(|scope| {
         let mut senders = Vec::new();

@@ -23,7 +23,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// `cargo run -p users-svc -- --help` list them.
 #[derive(Debug, Parser)]
 #[command(name = "stack", version)]
-pub struct Config {
+pub struct Settings {
     /// Directory of the private PostgreSQL's data.
     #[arg(long, env = "DATA_DIR", default_value = ".data")]
     pub data_dir: PathBuf,
@@ -35,22 +35,22 @@ pub struct Config {
 
 /// Settings of the services, with what this process decides for them.
 struct Services {
-    users: users_svc::Config,
-    gateway: gateway::Config,
+    users: users_svc::Settings,
+    gateway: gateway::Settings,
     users_listener: TcpListener,
     gateway_listener: TcpListener,
 }
 
 /// Runs the system until `shutdown`, or until a part of it fails. Everything that was started has
 /// stopped when it returns.
-pub fn run(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<()> {
+pub fn run(settings: &Settings, shutdown: &CancellationToken) -> anyhow::Result<()> {
     // Ports first: they are what most often stands in the way, and cost nothing to try.
     let (gateway_listener, users_listener) = listeners()?;
     let mut server = None;
-    let url = match &config.database_url {
+    let url = match &settings.database_url {
         Some(url) => url.clone(),
         None => server
-            .insert(private_server(&config.data_dir)?)
+            .insert(private_server(&settings.data_dir)?)
             .ensure_database(DATABASE)?,
     };
     let users_addr = users_listener.local_addr()?.to_string();
@@ -62,8 +62,8 @@ pub fn run(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<()> 
         "true",
     ];
     let services = Services {
-        users: users_svc::Config::try_parse_from(users)?,
-        gateway: gateway::Config::try_parse_from(["gateway", "--users-addr", &users_addr])?,
+        users: users_svc::Settings::try_parse_from(users)?,
+        gateway: gateway::Settings::try_parse_from(["gateway", "--users-addr", &users_addr])?,
         users_listener,
         gateway_listener,
     };
@@ -120,8 +120,8 @@ impl Services {
 
 /// The gateway's listener and the users service's.
 fn listeners() -> anyhow::Result<(TcpListener, TcpListener)> {
-    let gateway = gateway::Config::try_parse_from(["gateway"])?;
-    let mut users = users_svc::Config::try_parse_from(["users-svc"])?;
+    let gateway = gateway::Settings::try_parse_from(["gateway"])?;
+    let mut users = users_svc::Settings::try_parse_from(["users-svc"])?;
     if std::env::var_os("RPC_ADDR").is_none() {
         // On a workstation nobody else is to call it.
         users.rpc_addr.set_ip([127, 0, 0, 1].into());

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use service_runtime::{logging, metrics, settings, signals};
-use stack::Config;
+use stack::Settings;
 
 fn main() -> ExitCode {
     match start() {
@@ -23,10 +23,10 @@ fn main() -> ExitCode {
 
 fn start() -> anyhow::Result<()> {
     settings::load_dotenv()?;
-    let config = Config::parse();
+    let settings = Settings::parse();
     // The services' own settings say how to log.
-    let services = <gateway::Config as clap::Parser>::try_parse_from(["gateway"])?;
+    let services = <gateway::Settings as clap::Parser>::try_parse_from(["gateway"])?;
     logging::init(services.process.log_format, &services.process.rust_log);
     metrics::serve(services.process.admin_addr)?;
-    stack::run(&config, &signals::on_signal()?)
+    stack::run(&settings, &signals::shutdown_on_signal()?)
 }

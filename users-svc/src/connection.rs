@@ -16,7 +16,7 @@ use capnp::ErrorKind;
 use futures::FutureExt as _;
 use metrics::{Gauge, Histogram, gauge, histogram};
 use service_runtime::{
-    trace::{Kind, Span, TraceContext},
+    trace::{Span, SpanKind, TraceContext},
     workers::{self, Worker},
 };
 use tokio::{net::TcpStream, sync::Notify, task::yield_now, time::Instant};
@@ -28,7 +28,7 @@ use users_rpc::{
 use uuid::Uuid;
 
 use crate::{
-    Config,
+    Settings,
     group_commit::{Batcher, Failure, Queue},
     store::{Inserted, Store, User},
     user::NewUser,
@@ -51,9 +51,9 @@ pub struct Shared {
 impl Shared {
     /// Queues in front of `store`, of which each uses at most half of the pool's connections.
     #[must_use]
-    pub fn new(config: &Config, store: &Arc<Store>, ready: Arc<AtomicBool>) -> Self {
-        let max_batch = config.max_batch;
-        let half = config.database_pool_size.div_ceil(2);
+    pub fn new(settings: &Settings, store: &Arc<Store>, ready: Arc<AtomicBool>) -> Self {
+        let max_batch = settings.max_batch;
+        let half = settings.database_pool_size.div_ceil(2);
         let (inserter, getter, pager, prober) =
             (store.clone(), store.clone(), store.clone(), store.clone());
         Self {
@@ -120,7 +120,7 @@ pub struct UsersOfConnection {
 impl UsersWorker {
     /// Makes the worker of this thread, inside its runtime.
     #[must_use]
-    pub fn new(config: &Config, shared: &Shared, draining: CancellationToken) -> Self {
+    pub fn new(settings: &Settings, shared: &Shared, draining: CancellationToken) -> Self {
         Self(Rc::new(Service {
             inserts: Batcher::new(shared.inserts.clone()),
             gets: Batcher::new(shared.gets.clone()),
@@ -129,9 +129,9 @@ impl UsersWorker {
             ready: shared.ready.clone(),
             draining,
             // The cap is the process's; each thread watches over its share.
-            max_in_flight: config
+            max_in_flight: settings
                 .max_in_flight
-                .div_ceil(workers::count(&config.process)),
+                .div_ceil(workers::count(&settings.process)),
             in_flight: Cell::new(0),
             active: gauge!("rpc_server_active_calls"),
             durations: RefCell::default(),
@@ -149,10 +149,10 @@ impl Worker for UsersWorker {
             worn_out: Notify::new(),
         });
         let bootstrap: users::Client = capnp_rpc::new_client_from_rc(users.clone());
-        let connection = match transport::server(stream, bootstrap.client) {
-            Ok(connection) => connection,
-            Err(error) => return tracing::debug!(%error, "the peer is gone already"),
-        };
+        if let Err(error) = transport::set_socket_options(&stream) {
+            return tracing::debug!(%error, "the peer is gone already");
+        }
+        let connection = transport::server(stream, bootstrap.client);
         let disconnector = connection.system.get_disconnector();
         let mut system = tokio::task::spawn_local(connection.system);
         tokio::select! {
@@ -203,7 +203,7 @@ impl UsersOfConnection {
             .ok()
             .and_then(|text| text.to_str().ok());
         let parent = caller.and_then(|text| text.parse().ok());
-        let mut span = Span::start(method, Kind::Server, parent);
+        let mut span = Span::start(method, SpanKind::Server, parent);
         let service = self.service.clone();
         let refused = !service.accepts()
             || self.given_up.get() >= MAX_GIVEN_UP

@@ -16,7 +16,7 @@ use std::{
 };
 
 use metrics::{Gauge, Histogram, gauge, histogram};
-use service_runtime::trace::{Kind, Span, TraceContext};
+use service_runtime::trace::{Span, SpanKind, TraceContext};
 use tokio::{
     sync::{mpsc, oneshot},
     task::{spawn_blocking, spawn_local},
@@ -274,7 +274,7 @@ impl<Q, A> Batch<Q, A> {
         seen.size.record(gauged(queries.len()));
         // It belongs to many traces, so it is one of its own and refers to them.
         let span =
-            (!traces.is_empty()).then(|| Span::linked(seen.name, Kind::Client, None, &traces));
+            (!traces.is_empty()).then(|| Span::linked(seen.name, SpanKind::Client, None, &traces));
         // Dropping the replies answers `Unknown`.
         let Ok(answers) = catch_unwind(AssertUnwindSafe(|| (self.queue.run)(queries))) else {
             return tracing::error!("a batch panicked");

@@ -21,7 +21,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use capnp_rpc::rpc_twoparty_capnp::Side;
-use service_runtime::{settings::local, workers};
+use service_runtime::{health, workers};
 use tokio::{
     net::TcpStream,
     runtime::{Builder, LocalOptions},
@@ -31,44 +31,42 @@ use tokio_util::sync::CancellationToken;
 use users_rpc::{transport, users_capnp::users};
 
 pub use migrations::migrate;
-pub use settings::{Command, Config};
+pub use settings::{Command, Settings};
 
 /// Pause between attempts to reach a database that is not there when the service starts.
 const DATABASE_RETRY: Duration = Duration::from_millis(250);
-/// How long `users-svc healthcheck` waits for an answer.
-const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Serves the Users capability on `listener` until `shutdown`, then drains.
 ///
 /// Starts without the database too, and answers `overloaded` until it is there. Fails when the
 /// schema is older than this binary needs.
 pub fn run(
-    config: &Config,
+    settings: &Settings,
     listener: TcpListener,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let database = config.database()?;
+    let database = settings.database()?;
     let store = Arc::new(store::Store::new(
         database.clone(),
-        config.database_pool_size,
-        config.database_timeout_ms,
-        config.database_prepared_statements,
+        settings.database_pool_size,
+        settings.database_timeout,
+        settings.database_prepared_statements,
     ));
     let ready = Arc::new(AtomicBool::new(false));
-    let shared = connection::Shared::new(config, &store, ready.clone());
+    let shared = connection::Shared::new(settings, &store, ready.clone());
 
     tracing::info!(addr = %listener.local_addr()?, "users-svc listening");
     thread::scope(|scope| {
         let schema = scope.spawn(|| {
-            let prepared = prepare(config, &database, shutdown);
+            let prepared = prepare(settings, &database, shutdown);
             match &prepared {
                 Ok(()) => ready.store(true, Ordering::Relaxed),
                 Err(_) => shutdown.cancel(),
             }
             prepared
         });
-        let make = || connection::UsersWorker::new(config, &shared, shutdown.clone());
-        let served = workers::run(listener, &config.process, shutdown, make);
+        let make = || connection::UsersWorker::new(settings, &shared, shutdown.clone());
+        let served = workers::run(listener, &settings.process, shutdown, make);
         let prepared = schema
             .join()
             .unwrap_or_else(|_| anyhow::bail!("checking the schema panicked"));
@@ -78,13 +76,13 @@ pub fn run(
 
 /// Makes sure of the schema, as soon as the database is there.
 fn prepare(
-    config: &Config,
+    settings: &Settings,
     database: &postgres::Config,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let mut reported = false;
     while !shutdown.is_cancelled() {
-        let prepared = if config.migrate_on_start {
+        let prepared = if settings.migrate_on_start {
             migrate(database).and_then(|_| migrations::check(database))
         } else {
             migrations::check(database)
@@ -104,23 +102,17 @@ fn prepare(
     Ok(())
 }
 
-/// Asks the service of this machine whether it is serving, for images without a shell.
+/// Asks the service of this machine whether it is serving, and returns the exit status for that.
 #[must_use]
-pub fn healthcheck(config: &Config) -> ExitCode {
-    match ready(config.rpc_addr) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("not ready: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+pub fn healthcheck(settings: &Settings) -> ExitCode {
+    health::exit_code(&ready(settings.rpc_addr))
 }
 
 /// Fails unless the service that listens on `addr` of this machine is serving.
 pub fn ready(addr: SocketAddr) -> anyhow::Result<()> {
     let ask = async {
-        let stream = TcpStream::connect(local(addr)).await?;
-        let mut system = transport::client(stream)?.system;
+        let stream = TcpStream::connect(health::local_addr(addr)).await?;
+        let mut system = transport::client(stream).system;
         let users: users::Client = system.bootstrap(Side::Server);
         tokio::task::spawn_local(system);
         let answer = users.health_request().send().promise.await?;
@@ -130,7 +122,7 @@ pub fn ready(addr: SocketAddr) -> anyhow::Result<()> {
         .enable_all()
         .build_local(LocalOptions::default())?;
     let serving = runtime
-        .block_on(async { timeout(HEALTHCHECK_TIMEOUT, ask).await })
+        .block_on(async { timeout(health::TIMEOUT, ask).await })
         .context("it does not answer")??;
     ensure!(serving, "it is stopping, or its database is not there");
     Ok(())

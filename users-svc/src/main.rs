@@ -5,15 +5,15 @@ use std::{net::TcpListener, process::ExitCode};
 use anyhow::Context as _;
 use clap::Parser as _;
 use service_runtime::{logging, metrics, settings, signals};
-use users_svc::{Command, Config};
+use users_svc::{Command, Settings};
 
 fn main() -> anyhow::Result<ExitCode> {
     settings::load_dotenv()?;
-    let config = Config::parse();
-    logging::init(config.process.log_format, &config.process.rust_log);
-    match config.command {
+    let settings = Settings::parse();
+    logging::init(settings.process.log_format, &settings.process.rust_log);
+    match settings.command {
         Some(Command::Migrate) => {
-            let applied = users_svc::migrate(&config.database()?)?;
+            let applied = users_svc::migrate(&settings.database()?)?;
             println!(
                 "applied: {}",
                 if applied.is_empty() {
@@ -23,17 +23,17 @@ fn main() -> anyhow::Result<ExitCode> {
                 }
             );
         }
-        Some(Command::Healthcheck) => return Ok(users_svc::healthcheck(&config)),
+        Some(Command::Healthcheck) => return Ok(users_svc::healthcheck(&settings)),
         None => {
             // Refuses a bad value before any socket opens.
-            config.database()?;
+            settings.database()?;
             #[cfg(feature = "otlp")]
             let _exporter = service_runtime::trace::otlp::init("users-svc")?;
-            metrics::serve(config.process.admin_addr)?;
-            let shutdown = signals::on_signal()?;
-            let listener = TcpListener::bind(config.rpc_addr)
-                .with_context(|| format!("cannot listen on {} (RPC_ADDR)", config.rpc_addr))?;
-            users_svc::run(&config, listener, &shutdown)?;
+            metrics::serve(settings.process.admin_addr)?;
+            let shutdown = signals::shutdown_on_signal()?;
+            let listener = TcpListener::bind(settings.rpc_addr)
+                .with_context(|| format!("cannot listen on {} (RPC_ADDR)", settings.rpc_addr))?;
+            users_svc::run(&settings, listener, &shutdown)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::{Parser, Subcommand};
 use postgres::config::SslMode;
-use service_runtime::settings::{ProcessSettings, at_least_one, milliseconds};
+use service_runtime::settings::{ProcessSettings, count, milliseconds};
 
 /// The users service: creates, reads and lists users over Cap'n Proto RPC, and keeps them in
 /// PostgreSQL.
@@ -13,7 +13,7 @@ use service_runtime::settings::{ProcessSettings, at_least_one, milliseconds};
 /// first; what the environment has already wins.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "users-svc", version)]
-pub struct Config {
+pub struct Settings {
     #[command(subcommand)]
     #[allow(missing_docs)]
     pub command: Option<Command>,
@@ -24,19 +24,19 @@ pub struct Config {
     pub rpc_addr: SocketAddr,
 
     /// PostgreSQL database, as a URL or as key=value pairs (PostgreSQL documentation, 34.1.1).
-    // Parsed by `Config::database`, because clap shows a value that its parser refuses.
+    // Parsed by `Settings::database`, because clap shows a value that its parser refuses.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<Secret>,
 
     /// Connections to PostgreSQL. At most half of them write at the same time. More writers
     /// make smaller batches; too few leave the server's disk idle between commits.
-    #[arg(long, env = "DATABASE_POOL_SIZE", default_value_t = 4, value_parser = at_least_one)]
+    #[arg(long, env = "DATABASE_POOL_SIZE", default_value_t = 4, value_parser = count())]
     pub database_pool_size: usize,
 
     /// Milliseconds that one statement may run, and that a call waits for a connection. Keep three
     /// times of it below the gateway's REQUEST_TIMEOUT_MS, or callers are gone before they are told.
-    #[arg(long, env = "DATABASE_TIMEOUT_MS", default_value = "1500", value_parser = milliseconds)]
-    pub database_timeout_ms: Duration,
+    #[arg(long = "database-timeout-ms", env = "DATABASE_TIMEOUT_MS", default_value = "1500", value_parser = milliseconds)]
+    pub database_timeout: Duration,
 
     /// Prepare statements once on each connection. Turn it off for a pgbouncer that pools transactions
     /// and does not know prepared statements: statements are then parsed anew each time.
@@ -62,12 +62,12 @@ pub struct Config {
 
     /// Most users that one statement inserts. Larger batches commit more per second and take
     /// longer each.
-    #[arg(long, env = "MAX_BATCH", default_value_t = 128, value_parser = at_least_one)]
+    #[arg(long, env = "MAX_BATCH", default_value_t = 128, value_parser = count())]
     pub max_batch: usize,
 
     /// Calls in flight at once; further ones are answered `overloaded`. Too low refuses what could
     /// be served, too high lets an overload slow down everyone.
-    #[arg(long, env = "MAX_IN_FLIGHT", default_value_t = 8192, value_parser = at_least_one)]
+    #[arg(long, env = "MAX_IN_FLIGHT", default_value_t = 8192, value_parser = count())]
     pub max_in_flight: usize,
 
     #[command(flatten)]
@@ -100,7 +100,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-impl Config {
+impl Settings {
     /// The connection settings that `DATABASE_URL` asks for, with time limits where it has none.
     /// The error does not show the value.
     pub fn database(&self) -> anyhow::Result<postgres::Config> {
@@ -120,7 +120,7 @@ impl Config {
                 "DATABASE_URL asks for TLS (sslmode=require), which users-svc does not speak"
             );
         }
-        let limit = self.database_timeout_ms.as_millis();
+        let limit = self.database_timeout.as_millis();
         // Below the statement's limit, so that a row that someone else has locked is told apart.
         let lock_limit = limit / 2;
         let limits = format!("-c statement_timeout={limit} -c lock_timeout={lock_limit}");
@@ -131,7 +131,7 @@ impl Config {
         };
         config.options(&options);
         if config.get_connect_timeout().is_none() {
-            config.connect_timeout(self.database_timeout_ms);
+            config.connect_timeout(self.database_timeout);
         }
         if config.get_application_name().is_none() {
             config.application_name("users-svc");
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     fn parse(url: &str) -> anyhow::Result<postgres::Config> {
-        Config::try_parse_from(["users-svc", "--database-url", url])?.database()
+        Settings::try_parse_from(["users-svc", "--database-url", url])?.database()
     }
 
     #[test]

@@ -14,7 +14,7 @@ use clap::Parser as _;
 use futures::future::join_all;
 use postgres_server::Server;
 use support::{Client, Created, Service, User, fresh_database, fresh_id};
-use users_svc::Config;
+use users_svc::Settings;
 
 #[test]
 fn a_created_user_is_stored_and_can_be_read() {
@@ -316,8 +316,8 @@ fn an_old_schema_is_refused_until_it_is_migrated() {
         "{refusal:#}"
     );
 
-    let config = Config::try_parse_from(["users-svc", "--database-url", &url]).unwrap();
-    let database = config.database().unwrap();
+    let settings = Settings::try_parse_from(["users-svc", "--database-url", &url]).unwrap();
+    let database = settings.database().unwrap();
     let migrate = || users_svc::migrate(&database).unwrap().len();
     let applied: usize = std::thread::scope(|scope| {
         let at_once: Vec<_> = (0..4).map(|_| scope.spawn(migrate)).collect();
@@ -405,10 +405,10 @@ fn a_call_waits_no_longer_than_its_caller() {
 
 #[test]
 fn bad_settings_are_refused_by_name() {
-    let config = Config::try_parse_from(["users-svc", "--database-url", "nonsense"]).unwrap();
+    let settings = Settings::try_parse_from(["users-svc", "--database-url", "nonsense"]).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let error = users_svc::run(
-        &config,
+        &settings,
         listener,
         &tokio_util::sync::CancellationToken::new(),
     )

@@ -10,7 +10,7 @@ use tokio::{
     runtime::{Builder, LocalOptions},
     task::spawn_blocking,
 };
-use users_client::{CallOptions, LocalClient, NewUser, Replicas, hosts_and_ports};
+use users_client::{CallOptions, Endpoints, LocalClient, NewUser, Resolver};
 use uuid::Uuid;
 
 use crate::output::{Format, Outcome, Printer};
@@ -31,10 +31,9 @@ struct Cli {
         long,
         global = true,
         env = "USERS_ADDR",
-        default_value = "127.0.0.1:4001",
-        value_parser = hosts_and_ports
+        default_value = "127.0.0.1:4001"
     )]
-    users_addr: String,
+    users_addr: Endpoints,
 
     /// Milliseconds that a call may take.
     #[arg(
@@ -116,7 +115,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> ExitCode {
-    let client = LocalClient::new(Replicas::of(&cli.users_addr), usize::MAX);
+    let client = LocalClient::new(Resolver::start(&cli.users_addr), usize::MAX);
     let options = CallOptions {
         timeout: Duration::from_millis(cli.timeout_ms.into()),
         traceparent: String::new(),

@@ -8,7 +8,7 @@ use std::{
 use clap::ValueEnum;
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
-use users_client::{CallError, Created, Listed};
+use users_client::{CallError, CreateOutcome, ListOutcome};
 
 /// How to print.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -178,17 +178,17 @@ impl From<CallError> for Outcome {
     fn from(error: CallError) -> Self {
         let detail = error.to_string();
         match error {
-            CallError::Unavailable(_) => Self::Unavailable { detail },
-            CallError::Unknown(_) => Self::Unknown { detail },
+            CallError::NotExecuted(_) => Self::Unavailable { detail },
+            CallError::OutcomeUnknown(_) => Self::Unknown { detail },
             CallError::Unimplemented => Self::Unimplemented { detail },
         }
     }
 }
 
-impl From<Result<Created, CallError>> for Outcome {
-    fn from(called: Result<Created, CallError>) -> Self {
+impl From<Result<CreateOutcome, CallError>> for Outcome {
+    fn from(called: Result<CreateOutcome, CallError>) -> Self {
         match called {
-            Ok(Created::Stored { user, replayed }) => {
+            Ok(CreateOutcome::Stored { user, replayed }) => {
                 let user = user.into();
                 if replayed {
                     Self::Replayed { user }
@@ -196,9 +196,9 @@ impl From<Result<Created, CallError>> for Outcome {
                     Self::Created { user }
                 }
             }
-            Ok(Created::Invalid(errors)) => faults(errors),
-            Ok(Created::EmailTaken) => Self::EmailTaken,
-            Ok(Created::IdConflict) => Self::IdConflict,
+            Ok(CreateOutcome::Invalid(errors)) => faults(errors),
+            Ok(CreateOutcome::EmailTaken) => Self::EmailTaken,
+            Ok(CreateOutcome::IdConflict) => Self::IdConflict,
             Err(error) => error.into(),
         }
     }
@@ -214,17 +214,17 @@ impl From<Result<Option<users_client::User>, CallError>> for Outcome {
     }
 }
 
-impl From<Result<Listed, CallError>> for Outcome {
-    fn from(called: Result<Listed, CallError>) -> Self {
+impl From<Result<ListOutcome, CallError>> for Outcome {
+    fn from(called: Result<ListOutcome, CallError>) -> Self {
         match called {
-            Ok(Listed::Page {
+            Ok(ListOutcome::Page {
                 users,
                 next_page_token,
             }) => Self::Page {
                 users: users.into_iter().map(User::from).collect(),
                 next_page_token,
             },
-            Ok(Listed::Invalid(errors)) => faults(errors),
+            Ok(ListOutcome::Invalid(errors)) => faults(errors),
             Err(error) => error.into(),
         }
     }

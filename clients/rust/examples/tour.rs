@@ -2,13 +2,13 @@
 
 use std::{env, error::Error};
 
-use users_client::{Created, Listed, NewUser, UsersClient};
+use users_client::{CreateOutcome, ListOutcome, NewUser, UsersClient};
 use uuid::Uuid;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let address = env::args().nth(1).unwrap_or("127.0.0.1:4001".into());
-    let users = UsersClient::connect(&address)?;
+    let users = UsersClient::connect(&address.parse()?)?;
     let id = Uuid::now_v7(); // makes repeating safe
     let new = NewUser {
         id,
@@ -16,14 +16,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         name: "Jane Doe".into(),
     };
     match users.create_user(new.clone()).await? {
-        Created::Stored { user, .. } => println!("created {}", user.id),
+        CreateOutcome::Stored { user, .. } => println!("created {}", user.id),
         refused => println!("refused: {refused:?}"),
     }
-    if let Created::Stored { replayed, .. } = users.create_user(new).await? {
+    if let CreateOutcome::Stored { replayed, .. } = users.create_user(new).await? {
         println!("replayed {replayed}");
     }
     println!("read {:?}", users.get_user(id).await?);
-    if let Listed::Page { users, .. } = users.list_users(10, "").await? {
+    if let ListOutcome::Page { users, .. } = users.list_users(10, "").await? {
         println!("listed {}", users.len());
     }
     Ok(())

@@ -10,10 +10,11 @@ use tokio::{
 };
 
 use crate::{
-    CallError, CallOptions, Created, Listed, LocalClient, NewUser, Replicas, User, hosts_and_ports,
+    CallError, CallOptions, CreateOutcome, Endpoints, ListOutcome, LocalClient, NewUser, Resolver,
+    User,
 };
 
-/// Calls at once of one client; further ones are [`CallError::Unavailable`].
+/// Calls at once of one client; further ones are [`CallError::NotExecuted`].
 const MAX_IN_FLIGHT: usize = 4096;
 
 type Job = Box<dyn FnOnce(LocalClient) -> LocalBoxFuture<'static, ()> + Send>;
@@ -27,14 +28,12 @@ pub struct UsersClient {
 }
 
 impl UsersClient {
-    /// Starts connecting to the replicas behind `names`, each a host and a port, with commas between
-    /// them. Does not wait: a call does, for a second at most.
+    /// Starts connecting to the replicas behind `endpoints`. Does not wait: a call does, for a second
+    /// at most.
     ///
-    /// Fails when `names` is something else, or the system has no thread left to give.
-    pub fn connect(names: &str) -> io::Result<Self> {
-        let names = hosts_and_ports(names)
-            .map_err(|fault| io::Error::new(io::ErrorKind::InvalidInput, fault))?;
-        let replicas = Replicas::of(&names);
+    /// Fails when the system has no thread left to give.
+    pub fn connect(endpoints: &Endpoints) -> io::Result<Self> {
+        let resolver = Resolver::start(endpoints);
         let (jobs, todo) = mpsc::unbounded_channel();
         let (report, started) = std::sync::mpsc::channel();
         let name = thread::Builder::new().name("users-client".into());
@@ -45,7 +44,7 @@ impl UsersClient {
             match runtime {
                 Ok(runtime) => {
                     let _ = report.send(Ok(()));
-                    runtime.block_on(work(replicas, todo));
+                    runtime.block_on(work(resolver, todo));
                 }
                 Err(error) => drop(report.send(Err(error))),
             }
@@ -72,7 +71,7 @@ impl UsersClient {
     }
 
     /// Stores a user, exactly once.
-    pub async fn create_user(&self, new: NewUser) -> Result<Created, CallError> {
+    pub async fn create_user(&self, new: NewUser) -> Result<CreateOutcome, CallError> {
         self.run(move |client, options| async move { client.create_user(&new, &options).await })
             .await
     }
@@ -89,7 +88,7 @@ impl UsersClient {
         &self,
         page_size: u32,
         page_token: impl Into<String>,
-    ) -> Result<Listed, CallError> {
+    ) -> Result<ListOutcome, CallError> {
         let token = page_token.into();
         self.run(move |client, options| async move {
             client.list_users(page_size, &token, &options).await
@@ -98,8 +97,8 @@ impl UsersClient {
     }
 
     /// Whether the service can serve calls now.
-    pub async fn serving(&self) -> Result<bool, CallError> {
-        self.run(|client, options| async move { client.serving(&options).await })
+    pub async fn health(&self) -> Result<bool, CallError> {
+        self.run(|client, options| async move { client.health(&options).await })
             .await
     }
 
@@ -118,14 +117,14 @@ impl UsersClient {
             // Whoever asked may have left.
             call.map(|outcome| drop(answer.send(outcome))).boxed_local()
         });
-        let gone = |()| CallError::Unknown("the client's thread has ended".into());
+        let gone = |()| CallError::OutcomeUnknown("the client's thread has ended".into());
         self.jobs.send(job).map_err(|_| gone(()))?;
         answered.await.map_err(|_| gone(()))?
     }
 }
 
-async fn work(replicas: Replicas, mut todo: mpsc::UnboundedReceiver<Job>) {
-    let client = LocalClient::new(replicas, MAX_IN_FLIGHT);
+async fn work(resolver: Resolver, mut todo: mpsc::UnboundedReceiver<Job>) {
+    let client = LocalClient::new(resolver, MAX_IN_FLIGHT);
     while let Some(job) = todo.recv().await {
         spawn_local(job(client.clone()));
     }
@@ -142,7 +141,7 @@ mod tests {
         // Takes connections, and says nothing.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = silent.local_addr().unwrap().to_string();
-        let client = UsersClient::connect(&addr).unwrap();
+        let client = UsersClient::connect(&addr.parse().unwrap()).unwrap();
         let hurried = client.timeout(Duration::from_millis(200));
         let calls = (0..4).map(|i| {
             let client = hurried.clone();
@@ -151,15 +150,9 @@ mod tests {
         for call in calls.collect::<Vec<_>>() {
             let outcome = call.join().unwrap();
             assert!(
-                matches!(outcome, Err(CallError::Unavailable(_))),
+                matches!(outcome, Err(CallError::NotExecuted(_))),
                 "{outcome:?}"
             );
         }
-    }
-
-    #[test]
-    fn an_address_without_a_port_is_refused() {
-        let error = UsersClient::connect("users-svc").unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 }

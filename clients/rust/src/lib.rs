@@ -5,16 +5,16 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use users_client::{Created, NewUser, UsersClient};
+//! use users_client::{CreateOutcome, NewUser, UsersClient};
 //!
-//! let users = UsersClient::connect("127.0.0.1:4001")?;
+//! let users = UsersClient::connect(&"127.0.0.1:4001".parse()?)?;
 //! let new = NewUser {
 //!     id: uuid::Uuid::now_v7(),
 //!     email: "jane@example.com".into(),
 //!     name: "Jane Doe".into(),
 //! };
 //! match users.create_user(new).await? {
-//!     Created::Stored { user, replayed } => println!("{} {replayed}", user.id),
+//!     CreateOutcome::Stored { user, replayed } => println!("{} {replayed}", user.id),
 //!     other => println!("not created: {other:?}"),
 //! }
 //! # Ok(())
@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 pub use client::UsersClient;
 pub use local::{CallOptions, LocalClient};
-pub use resolver::{Replicas, hosts_and_ports};
+pub use resolver::{Endpoints, ParseEndpointsError, Resolver};
 
 /// A user to create, with the id that makes creating it safe to repeat.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ pub struct FieldError {
 
 /// What became of a user to create.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Created {
+pub enum CreateOutcome {
     /// It is stored, durably.
     Stored {
         /// As it is stored.
@@ -83,7 +83,7 @@ pub enum Created {
 
 /// What became of a page to read.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Listed {
+pub enum ListOutcome {
     /// Some users, in the order of their ids.
     Page {
         /// At most as many as asked for.
@@ -100,10 +100,10 @@ pub enum Listed {
 pub enum CallError {
     /// Nothing was written; another try, later, may succeed.
     #[error("unavailable, nothing was written: {0}")]
-    Unavailable(String),
+    NotExecuted(String),
     /// The call may or may not have had its effect. Creating again with the same id settles it.
     #[error("the outcome is unknown: {0}")]
-    Unknown(String),
+    OutcomeUnknown(String),
     /// The service is of a version that has no such method. Nothing was written.
     #[error("unimplemented: the users service has no such method")]
     Unimplemented,

@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 use users_rpc::{transport, users_capnp::users};
 
-use crate::Replicas;
+use crate::Resolver;
 
 /// How long a replica may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
@@ -49,7 +49,7 @@ pub struct Down;
 
 /// The links of one thread.
 pub struct Links {
-    replicas: Replicas,
+    replicas: Resolver,
     up: RefCell<Vec<Rc<Link>>>,
     /// Since when there has been no link.
     down_since: watch::Sender<Option<Instant>>,
@@ -69,7 +69,7 @@ impl Links {
     /// Starts connecting to `replicas`, and never gives up.
     ///
     /// Call it on a thread that runs a tokio local runtime; the links last as long as the runtime.
-    pub fn new(replicas: Replicas) -> Rc<Self> {
+    pub fn new(replicas: Resolver) -> Rc<Self> {
         replicas.thread_is_down();
         let links = Rc::new(Self {
             replicas,
@@ -167,7 +167,7 @@ impl Link {
 
     /// Completes when the replica has stopped answering. TCP notices a dead machine, not a process
     /// that hangs.
-    async fn silence(&self, replicas: &Replicas) {
+    async fn silence(&self, replicas: &Resolver) {
         loop {
             let interval = if self.serving.get() {
                 PING_INTERVAL
@@ -274,7 +274,8 @@ struct Connected {
 /// Connects, and makes sure that a users service is at the other end, by its first answer.
 async fn connect(addr: SocketAddr) -> io::Result<Connected> {
     let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await??;
-    let mut system = transport::client(stream)?.system;
+    transport::set_socket_options(&stream)?;
+    let mut system = transport::client(stream).system;
     let client: users::Client = system.bootstrap(Side::Server);
     let disconnector = system.get_disconnector();
     let connection = spawn_local(system);

@@ -20,7 +20,7 @@ use users_rpc::users_capnp::{
 use uuid::Uuid;
 
 use crate::{
-    CallError, Created, FieldError, Listed, NewUser, Replicas, User,
+    CallError, CreateOutcome, FieldError, ListOutcome, NewUser, Resolver, User,
     link::{Link, Links},
 };
 
@@ -70,7 +70,7 @@ impl LocalClient {
     ///
     /// Call it on a thread that runs a tokio local runtime.
     #[must_use]
-    pub fn new(replicas: Replicas, max_in_flight: usize) -> Self {
+    pub fn new(replicas: Resolver, max_in_flight: usize) -> Self {
         Self(Rc::new(Inner {
             links: Links::new(replicas),
             max_in_flight,
@@ -85,7 +85,7 @@ impl LocalClient {
         &self,
         new: &NewUser,
         options: &CallOptions,
-    ) -> Result<Created, CallError> {
+    ) -> Result<CreateOutcome, CallError> {
         self.call("createUser", Effect::Write, options, |client, context| {
             let mut request = client.create_user_request();
             let mut params = request.get();
@@ -126,7 +126,7 @@ impl LocalClient {
         page_size: u32,
         page_token: &str,
         options: &CallOptions,
-    ) -> Result<Listed, CallError> {
+    ) -> Result<ListOutcome, CallError> {
         self.call("listUsers", Effect::Read, options, |client, context| {
             let mut request = client.list_users_request();
             let mut params = request.get();
@@ -141,12 +141,12 @@ impl LocalClient {
 
     /// Whether every thread that shares the replicas has a link to one.
     #[must_use]
-    pub fn is_linked(&self) -> bool {
+    pub fn is_connected(&self) -> bool {
         self.0.links.all_threads_up()
     }
 
     /// Whether the service can serve calls now.
-    pub async fn serving(&self, options: &CallOptions) -> Result<bool, CallError> {
+    pub async fn health(&self, options: &CallOptions) -> Result<bool, CallError> {
         self.call("health", Effect::Read, options, |client, _| {
             let response = client.health_request().send().promise;
             async move { Ok(response.await?.get()?.get_serving()) }
@@ -170,8 +170,8 @@ impl LocalClient {
         let called = self.attempt(effect, begin, options, send).await;
         let outcome = match &called {
             Ok(_) => "ok",
-            Err(CallError::Unavailable(_)) => "unavailable",
-            Err(CallError::Unknown(_)) => "unknown",
+            Err(CallError::NotExecuted(_)) => "unavailable",
+            Err(CallError::OutcomeUnknown(_)) => "unknown",
             Err(CallError::Unimplemented) => "unimplemented",
         };
         let mut durations = self.0.durations.borrow_mut();
@@ -259,9 +259,9 @@ impl LocalClient {
         }
         let cause = cause.unwrap_or_default();
         Err(if unknown {
-            CallError::Unknown(cause)
+            CallError::OutcomeUnknown(cause)
         } else {
-            CallError::Unavailable(cause)
+            CallError::NotExecuted(cause)
         })
     }
 }
@@ -341,15 +341,17 @@ impl Drop for Place {
     }
 }
 
-fn decode_created(response: create_user_response::Reader) -> capnp::Result<Created> {
+fn decode_created(response: create_user_response::Reader) -> capnp::Result<CreateOutcome> {
     Ok(match response.which()? {
-        create_user_response::User(user) => Created::Stored {
+        create_user_response::User(user) => CreateOutcome::Stored {
             user: decode_user(user?)?,
             replayed: response.get_replayed(),
         },
-        create_user_response::Invalid(errors) => Created::Invalid(decode_field_errors(errors?)?),
-        create_user_response::EmailTaken(()) => Created::EmailTaken,
-        create_user_response::IdConflict(()) => Created::IdConflict,
+        create_user_response::Invalid(errors) => {
+            CreateOutcome::Invalid(decode_field_errors(errors?)?)
+        }
+        create_user_response::EmailTaken(()) => CreateOutcome::EmailTaken,
+        create_user_response::IdConflict(()) => CreateOutcome::IdConflict,
     })
 }
 
@@ -361,9 +363,9 @@ fn decode_user(user: user::Reader) -> capnp::Result<User> {
     })
 }
 
-fn decode_listed(response: list_users_response::Reader) -> capnp::Result<Listed> {
+fn decode_listed(response: list_users_response::Reader) -> capnp::Result<ListOutcome> {
     Ok(match response.which()? {
-        list_users_response::Page(page) => Listed::Page {
+        list_users_response::Page(page) => ListOutcome::Page {
             users: page
                 .get_users()?
                 .iter()
@@ -371,7 +373,7 @@ fn decode_listed(response: list_users_response::Reader) -> capnp::Result<Listed>
                 .collect::<capnp::Result<_>>()?,
             next_page_token: page.get_next_page_token()?.to_string()?,
         },
-        list_users_response::Invalid(errors) => Listed::Invalid(decode_field_errors(errors?)?),
+        list_users_response::Invalid(errors) => ListOutcome::Invalid(decode_field_errors(errors?)?),
     })
 }
 

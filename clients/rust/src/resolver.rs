@@ -2,7 +2,9 @@
 //! replicas come and go.
 
 use std::{
+    fmt,
     net::{SocketAddr, ToSocketAddrs as _},
+    str::FromStr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -20,7 +22,7 @@ const LOOKUP_PAUSE: Duration = Duration::from_millis(200);
 
 /// The replicas of the users service, as all threads of a process know them. Clones share it.
 #[derive(Clone)]
-pub struct Replicas(Arc<Shared>);
+pub struct Resolver(Arc<Shared>);
 
 struct Shared {
     addresses: watch::Receiver<Vec<SocketAddr>>,
@@ -32,15 +34,15 @@ struct Shared {
     news: Notify,
 }
 
-impl Replicas {
-    /// Follows the addresses behind `names`, each a host and a port, with commas between them.
+impl Resolver {
+    /// Follows the addresses behind `endpoints`.
     ///
     /// A name that cannot be looked up, now or for a while, keeps the addresses it had.
     #[must_use]
-    pub fn of(names: &str) -> Self {
+    pub fn start(endpoints: &Endpoints) -> Self {
         let (publish, addresses) = watch::channel(Vec::new());
         let (hurry, hurried) = mpsc::sync_channel(1);
-        let names = names.split(',').map(Name::new).collect();
+        let names = endpoints.0.iter().map(|text| Name::new(text)).collect();
         // A lookup blocks for as long as the name server likes, so it gets a thread.
         thread::spawn(move || follow(names, &publish, &hurried));
         Self(Arc::new(Shared {
@@ -135,20 +137,39 @@ fn follow(
     }
 }
 
-/// Checks a text for [`Replicas::of`]. The error says what a right one looks like.
-pub fn hosts_and_ports(text: &str) -> Result<String, String> {
-    let is_good = |one: &str| {
-        let port = one
-            .rsplit_once(':')
-            .filter(|(host, _)| !host.is_empty())
-            .map(|(_, port)| port);
-        port.and_then(|port| port.parse().ok())
-            .is_some_and(|port: u16| port > 0)
-    };
-    if text.split(',').all(is_good) {
-        return Ok(text.to_owned());
+/// Where the users service is: hosts (names or IP addresses) and their ports, at least one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Endpoints(Vec<String>);
+
+/// A text that is not [`Endpoints`]; says what would be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "must be host:port, for example users-svc:4001 or [::1]:4001, several with commas between them"
+)]
+pub struct ParseEndpointsError;
+
+impl FromStr for Endpoints {
+    type Err = ParseEndpointsError;
+
+    /// Reads `host:port`, several with commas between them.
+    fn from_str(text: &str) -> Result<Self, ParseEndpointsError> {
+        let is_endpoint = |text: &str| {
+            text.rsplit_once(':').is_some_and(|(host, port)| {
+                !host.is_empty() && port.parse().is_ok_and(|port: u16| port > 0)
+            })
+        };
+        if text.split(',').all(is_endpoint) {
+            Ok(Self(text.split(',').map(ToOwned::to_owned).collect()))
+        } else {
+            Err(ParseEndpointsError)
+        }
     }
-    Err("must be host:port, for example users-svc:4001 or [::1]:4001".into())
+}
+
+impl fmt::Display for Endpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(","))
+    }
 }
 
 #[cfg(test)]
@@ -164,7 +185,7 @@ mod tests {
             "a.b.c:1",
             "a:1,b:2",
         ] {
-            assert_eq!(hosts_and_ports(good), Ok(good.to_owned()));
+            assert_eq!(good.parse::<Endpoints>().unwrap().to_string(), good);
         }
         for bad in [
             "",
@@ -176,7 +197,7 @@ mod tests {
             "a:1,b",
             "a:1,",
         ] {
-            assert!(hosts_and_ports(bad).is_err(), "{bad}");
+            assert!(bad.parse::<Endpoints>().is_err(), "{bad}");
         }
     }
 }

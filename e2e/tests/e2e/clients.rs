@@ -445,7 +445,7 @@ fn clients_say_clearly_that_a_service_lacks_a_method() {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let users: users::Client = capnp_rpc::new_client(Lacking);
-                let connection = transport::server(stream, users.client).unwrap();
+                let connection = transport::server(stream, users.client);
                 tokio::task::spawn_local(connection.system);
             }
         });

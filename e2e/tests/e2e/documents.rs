@@ -34,11 +34,11 @@ fn example(path: &str) -> BTreeSet<String> {
 fn the_example_settings_of_each_service_are_all_of_its_settings() {
     assert_eq!(
         example("gateway/.env.example"),
-        variables(&gateway::Config::command())
+        variables(&gateway::Settings::command())
     );
     assert_eq!(
         example("users-svc/.env.example"),
-        variables(&users_svc::Config::command())
+        variables(&users_svc::Settings::command())
     );
 }
 
@@ -50,9 +50,9 @@ fn the_readme_lists_all_settings_with_their_defaults() {
         .filter(|line| line.starts_with("| `"))
         .collect();
     for command in [
-        gateway::Config::command(),
-        users_svc::Config::command(),
-        stack::Config::command(),
+        gateway::Settings::command(),
+        users_svc::Settings::command(),
+        stack::Settings::command(),
     ] {
         for argument in command.get_arguments() {
             let Some(name) = argument.get_env() else {
@@ -102,8 +102,8 @@ fn the_compose_file_names_only_settings_that_exist() {
             .map(|line| line.trim().split(':').next().unwrap().to_owned())
             .collect::<BTreeSet<_>>()
     };
-    assert!(section("gateway").is_subset(&variables(&gateway::Config::command())));
-    assert!(section("users-svc").is_subset(&variables(&users_svc::Config::command())));
+    assert!(section("gateway").is_subset(&variables(&gateway::Settings::command())));
+    assert!(section("users-svc").is_subset(&variables(&users_svc::Settings::command())));
     let given = example(".env.example");
     let used = compose
         .split("${")

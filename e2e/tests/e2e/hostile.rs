@@ -53,7 +53,7 @@ fn block_on<T>(talk: impl Future<Output = T>) -> T {
 /// A connection of such a peer, and what ends with it.
 async fn dial(addr: SocketAddr) -> (users::Client, JoinHandle<Result<(), capnp::Error>>) {
     let stream = tokio::net::TcpStream::connect(addr).await.unwrap();
-    let mut rpc = transport::client(stream).unwrap().system;
+    let mut rpc = transport::client(stream).system;
     let client = rpc.bootstrap(Side::Server);
     (client, tokio::task::spawn_local(rpc))
 }

@@ -59,8 +59,8 @@ fn environment(container: &Value) -> BTreeMap<&str, Option<&str>> {
 
 fn command(image: &str) -> clap::Command {
     match image {
-        "gateway" => gateway::Config::command(),
-        "users-svc" => users_svc::Config::command(),
+        "gateway" => gateway::Settings::command(),
+        "users-svc" => users_svc::Settings::command(),
         other => panic!("there is no {other}"),
     }
 }
@@ -81,8 +81,8 @@ fn settings_and_subcommands_exist_and_their_values_are_valid() {
             line.push(format!("--{}={value}", argument.get_long().unwrap()));
         }
         let parse = |line: &[String]| match image {
-            "gateway" => gateway::Config::try_parse_from(line).map(drop),
-            _ => users_svc::Config::try_parse_from(line).map(drop),
+            "gateway" => gateway::Settings::try_parse_from(line).map(drop),
+            _ => users_svc::Settings::try_parse_from(line).map(drop),
         };
         for subcommand in list(container, "/args") {
             line.push(subcommand.as_str().unwrap().to_owned());

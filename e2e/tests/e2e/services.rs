@@ -108,7 +108,7 @@ fn list(addr: SocketAddr) -> BTreeMap<String, serde_json::Value> {
         .build_local(LocalOptions::default());
     runtime.unwrap().block_on(async {
         let stream = TcpStream::connect(addr).await.unwrap();
-        let mut system = transport::client(stream).unwrap().system;
+        let mut system = transport::client(stream).system;
         let client: users::Client = system.bootstrap(Side::Server);
         tokio::task::spawn_local(system);
         let (mut all, mut token) = (BTreeMap::new(), String::new());

@@ -14,7 +14,7 @@ use std::{
 };
 
 use clap::Parser as _;
-use gateway::Config;
+use gateway::Settings;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio_util::sync::CancellationToken;
 use users_rpc::{transport, users_capnp::users};
@@ -131,7 +131,7 @@ impl Fake {
             hang_up: hang_up.clone(),
         };
         let bootstrap: users::Client = capnp_rpc::new_client(users);
-        let connection = transport::server(stream, bootstrap.client).unwrap();
+        let connection = transport::server(stream, bootstrap.client);
         let disconnector = connection.system.get_disconnector();
         tokio::task::spawn_local(connection.system);
         hang_up.cancelled().await;
@@ -269,12 +269,12 @@ impl Gateway {
 
     pub fn start_unready(users: &str, options: &[&str]) -> Self {
         let given = ["gateway", "--users-addr", users, "--workers", "1"];
-        let config = Config::try_parse_from(given.iter().chain(options)).unwrap();
+        let settings = Settings::try_parse_from(given.iter().chain(options)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
-        let thread = std::thread::spawn(move || gateway::run(&config, listener, &token));
+        let thread = std::thread::spawn(move || gateway::run(&settings, listener, &token));
         Self {
             addr,
             shutdown,

@@ -89,7 +89,7 @@ impl fmt::Display for TraceContext {
 
 /// What a span does in its trace (OpenTelemetry trace API, SpanKind).
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub enum SpanKind {
     /// Answers a call from elsewhere.
     Server,
     /// Calls something elsewhere.
@@ -106,7 +106,7 @@ pub struct Span {
 impl Span {
     /// Begins a span under `parent`, or a trace.
     #[must_use]
-    pub fn start(name: &'static str, kind: Kind, parent: Option<TraceContext>) -> Self {
+    pub fn start(name: &'static str, kind: SpanKind, parent: Option<TraceContext>) -> Self {
         Self::linked(name, kind, parent, &[])
     }
 
@@ -115,7 +115,7 @@ impl Span {
     #[cfg_attr(not(feature = "otlp"), expect(unused_variables))]
     pub fn linked(
         name: &'static str,
-        kind: Kind,
+        kind: SpanKind,
         parent: Option<TraceContext>,
         links: &[TraceContext],
     ) -> Self {

@@ -8,8 +8,8 @@ use std::{env, sync::OnceLock};
 use opentelemetry::{
     Context, KeyValue, SpanId, TraceFlags, TraceId,
     trace::{
-        Link, Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _,
-        TraceState, Tracer as _, TracerProvider as _,
+        Link, Span as _, SpanBuilder, SpanContext, SpanKind as OtelKind, Status,
+        TraceContextExt as _, TraceState, Tracer as _, TracerProvider as _,
     },
 };
 use opentelemetry_sdk::{
@@ -17,7 +17,7 @@ use opentelemetry_sdk::{
     trace::{SdkTracer, SdkTracerProvider, Span},
 };
 
-use crate::trace::{Kind, TraceContext};
+use crate::trace::{SpanKind, TraceContext};
 
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
@@ -66,7 +66,7 @@ pub struct Recorded(Span);
 /// Begins a span; `None`: nothing is exported by this process.
 pub fn start(
     name: &'static str,
-    kind: Kind,
+    kind: SpanKind,
     parent: Option<TraceContext>,
     links: &[TraceContext],
 ) -> Option<(Recorded, TraceContext)> {
@@ -79,8 +79,8 @@ pub fn start(
         .map(|link| Link::with_context(span_context(*link)));
     let span = SpanBuilder::from_name(name)
         .with_kind(match kind {
-            Kind::Server => SpanKind::Server,
-            Kind::Client => SpanKind::Client,
+            SpanKind::Server => OtelKind::Server,
+            SpanKind::Client => OtelKind::Client,
         })
         .with_links(links.collect());
     let span = tracer.build_with_context(span, &under);

@@ -23,7 +23,7 @@ use users_rpc::{
     transport,
     users_capnp::{create_user_response, get_user_response, list_users_response, user, users},
 };
-use users_svc::Config;
+use users_svc::Settings;
 use uuid::Uuid;
 
 /// The server that the tests of this file share; each has a database of its own.
@@ -42,9 +42,9 @@ pub struct Service {
 
 const MIGRATE: [&str; 2] = ["--migrate-on-start", "true"];
 
-fn config(url: &str, options: &[&str]) -> Config {
+fn config(url: &str, options: &[&str]) -> Settings {
     let given = ["users-svc", "--database-url", url, "--workers", "2"];
-    Config::try_parse_from(given.iter().chain(options)).unwrap()
+    Settings::try_parse_from(given.iter().chain(options)).unwrap()
 }
 
 impl Service {
@@ -157,7 +157,7 @@ pub type Page = Result<(Vec<User>, String), Vec<String>>;
 impl Client {
     pub async fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
-        let mut system = transport::client(stream).unwrap().system;
+        let mut system = transport::client(stream).system;
         let client = system.bootstrap(Side::Server);
         tokio::task::spawn_local(system);
         Self(Rc::new(client))
