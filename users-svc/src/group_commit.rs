@@ -4,302 +4,312 @@
 //! arrived while the last batch ran is the next one: the busier, the fewer commits per call.
 
 use std::{
-    cell::Cell,
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use metrics::{Gauge, Histogram, gauge, histogram};
+use parking_lot::Mutex;
 use service_runtime::trace::{Span, SpanKind, TraceContext};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     task::{spawn_blocking, spawn_local},
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, timeout_at},
 };
 
-/// How long a call waits for the batch before it, before a second batch starts beside that one.
-/// Longer would let one slow commit hold up everybody; shorter would split batches for nothing.
-const PATIENCE: Duration = Duration::from_millis(10);
+use crate::outcome::{BatchResults, CallFailure};
 
-/// Why a call brought no outcome. Exactly the two exceptions that leave the service.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Failure {
-    /// Nothing was written; the caller may try again.
-    #[error("nothing was written; try again later")]
-    Overloaded,
-    /// The write may or may not have happened.
-    #[error("the outcome is not known; repeat with the same id")]
-    Unknown,
-}
+/// How long a call waits for the batch before it until a second batch starts beside that one. Longer
+/// lets one slow commit hold up everybody; shorter splits batches for nothing.
+const SLOW_BATCH: Duration = Duration::from_millis(10);
 
-/// What a batch came to: one answer for each of its queries, in their order.
-pub type Answers<A> = Vec<Result<A, Failure>>;
-
-/// Queries `Q` that wait for their batch, from all threads of the process, and what answers them.
-pub struct Queue<Q, A> {
-    state: Mutex<State<Q, A>>,
+/// A queue of calls `Q` from all threads of the process, and the statement that answers batches of them.
+pub struct GroupCommit<Q, A> {
+    name: &'static str,
+    queue: Mutex<Queue<Q, A>>,
     max_batch: usize,
     max_running: usize,
-    seen: Seen,
-    run: Box<dyn Fn(Vec<Q>) -> Answers<A> + Send + Sync>,
+    metrics: BatchMetrics,
+    execute: Box<dyn Fn(Vec<Q>) -> BatchResults<A> + Send + Sync>,
 }
 
-struct State<Q, A> {
+/// The calls that wait, and how many batches run.
+struct Queue<Q, A> {
     waiting: VecDeque<Job<Q, A>>,
     running: usize,
 }
 
+/// A call that waits for its batch.
 struct Job<Q, A> {
     query: Q,
-    since: Instant,
+    queued_at: Instant,
     deadline: Instant,
-    /// Set by whoever comes first: the batch that takes the job, or its caller who gives it up.
+    /// Set by the batch that takes the job or by the caller that gives it up, whichever comes first.
     claimed: Arc<AtomicBool>,
     /// The span that waits for the answer.
     trace: TraceContext,
+    /// Where the answer goes: by way of the caller's thread, to the caller.
+    thread: AnswerSender<A>,
     reply: Reply<A>,
-    home: Home<A>,
 }
 
-type Reply<A> = oneshot::Sender<Result<A, Failure>>;
-/// The way back to the thread that submitted a job.
-type Home<A> = mpsc::UnboundedSender<Vec<(Reply<A>, Result<A, Failure>)>>;
+type Reply<A> = oneshot::Sender<Result<A, CallFailure>>;
+type AnswerSender<A> = mpsc::UnboundedSender<Vec<(Reply<A>, Result<A, CallFailure>)>>;
 
-/// What operators see of a queue.
-struct Seen {
-    name: &'static str,
+struct BatchMetrics {
     depth: Gauge,
     size: Histogram,
     duration: Histogram,
 }
 
-impl Seen {
-    fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            depth: gauge!("batch_queue_depth", "batch" => name),
-            size: histogram!("batch_size", "batch" => name),
-            duration: histogram!("batch_duration_seconds", "batch" => name),
-        }
-    }
-}
-
 /// A count as metrics take it.
-fn gauged(count: usize) -> f64 {
+fn metric(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::INFINITY, f64::from)
 }
 
-/// One thread's way to submit queries to a [`Queue`].
-pub struct Batcher<Q, A> {
-    queue: Arc<Queue<Q, A>>,
-    home: Home<A>,
-    starting: Rc<Cell<bool>>,
-    /// Whether someone comes again for what waits behind a batch.
-    patient: Rc<Cell<bool>>,
-}
-
-impl<Q: Send + 'static, A: Send + 'static> Queue<Q, A> {
-    /// Batches of at most `max_batch` queries are run by `run`, on the blocking pool. There is one at a
-    /// time, and up to `max_running` when a full batch waits beside it or it takes long.
+impl<Q: Send + 'static, A: Send + 'static> GroupCommit<Q, A> {
+    /// Batches of at most `max_batch` queries are run by `execute`, on the blocking pool: one at a time,
+    /// and up to `max_running` when a full batch waits beside it or it is slow. `name` says in metrics
+    /// and traces what the batches do.
     ///
-    /// The queue has no bound of its own: whoever submits keeps count.
-    ///
-    /// `name` says in metrics and traces what the batches do.
+    /// The queue itself is unbounded: limit the calls in flight.
     pub fn new(
         name: &'static str,
         max_batch: usize,
         max_running: usize,
-        run: impl Fn(Vec<Q>) -> Answers<A> + Send + Sync + 'static,
+        execute: impl Fn(Vec<Q>) -> BatchResults<A> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let state = State {
-            waiting: VecDeque::new(),
-            running: 0,
-        };
         Arc::new(Self {
-            state: Mutex::new(state),
+            queue: Mutex::new(Queue {
+                waiting: VecDeque::new(),
+                running: 0,
+            }),
             max_batch,
             max_running,
-            seen: Seen::new(name),
-            run: Box::new(run),
+            name,
+            metrics: BatchMetrics {
+                depth: gauge!("batch_queue_depth", "batch" => name),
+                size: histogram!("batch_size", "batch" => name),
+                duration: histogram!("batch_duration_seconds", "batch" => name),
+            },
+            execute: Box::new(execute),
         })
     }
 
-    /// The next batch, if it is time for one.
-    fn take(self: &Arc<Self>) -> Option<Batch<Q, A>> {
-        let mut guard = self.lock();
-        let state = &mut *guard;
-        let now = Instant::now();
-        // No work for callers that are gone or no longer wait.
-        while state.waiting.front().is_some_and(|job| job.is_late(now)) {
-            state.waiting.pop_front();
-        }
-        // Also when it is not yet time: a queue that only grows is what operators look for.
-        self.seen.depth.set(gauged(state.waiting.len()));
-        let first = state.waiting.front()?;
-        let is_worth_another =
-            state.waiting.len() >= self.max_batch || now - first.since >= PATIENCE;
-        if state.running > 0 && !(is_worth_another && state.running < self.max_running) {
-            return None;
-        }
-        let mut jobs = Vec::with_capacity(state.waiting.len().min(self.max_batch));
-        while jobs.len() < self.max_batch
-            && let Some(job) = state.waiting.pop_front()
-        {
-            if !job.is_late(now) && !job.claimed.swap(true, Ordering::Relaxed) {
-                jobs.push(job);
-            }
-        }
-        state.running += 1;
-        self.seen.depth.set(gauged(state.waiting.len()));
-        Some(Batch {
-            queue: self.clone(),
-            jobs,
-        })
-    }
-
-    /// Starts the batches that are due, and tells whether something waits behind them.
-    fn start(self: &Arc<Self>) -> bool {
-        while let Some(first) = self.take() {
-            let queue = self.clone();
+    /// Starts the batches that are due. Returns whether calls still wait behind them.
+    fn start_due_batches(self: &Arc<Self>) -> bool {
+        while let Some(first) = self.next_batch() {
+            let group_commit = self.clone();
             spawn_blocking(move || {
                 first.run();
-                while let Some(next) = queue.take() {
+                while let Some(next) = group_commit.next_batch() {
                     next.run();
                 }
             });
         }
-        !self.lock().waiting.is_empty()
+        !self.queue.lock().waiting.is_empty()
+    }
+
+    /// The next batch, if one is due.
+    fn next_batch(self: &Arc<Self>) -> Option<Batch<Q, A>> {
+        let now = Instant::now();
+        let mut queue = self.queue.lock();
+        queue.drop_expired(now);
+        // Also when no batch is due: a queue that only grows is what operators look for.
+        self.metrics.depth.set(metric(queue.waiting.len()));
+        if !self.is_due(&queue, now) {
+            return None;
+        }
+
+        let jobs = queue.claim(self.max_batch, now);
+        queue.running += 1;
+        self.metrics.depth.set(metric(queue.waiting.len()));
+        Some(Batch {
+            group_commit: self.clone(),
+            jobs,
+        })
+    }
+
+    /// Whether a batch is to start: the only one, or another beside a full queue or a slow batch.
+    fn is_due(&self, queue: &Queue<Q, A>, now: Instant) -> bool {
+        let Some(first) = queue.waiting.front() else {
+            return false;
+        };
+        let full = queue.waiting.len() >= self.max_batch;
+        let slow = now - first.queued_at >= SLOW_BATCH;
+        queue.running == 0 || ((full || slow) && queue.running < self.max_running)
     }
 }
 
 impl<Q, A> Queue<Q, A> {
-    fn lock(&self) -> MutexGuard<'_, State<Q, A>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Drops the jobs at the front whose callers are gone or no longer wait.
+    fn drop_expired(&mut self, now: Instant) {
+        while self.waiting.front().is_some_and(|job| job.is_expired(now)) {
+            self.waiting.pop_front();
+        }
+    }
+
+    /// Takes up to `most` jobs for a batch. Each is taken once, or given up by its caller, never both.
+    fn claim(&mut self, most: usize, now: Instant) -> Vec<Job<Q, A>> {
+        let mut jobs = Vec::with_capacity(self.waiting.len().min(most));
+        while jobs.len() < most
+            && let Some(job) = self.waiting.pop_front()
+        {
+            if !job.is_expired(now) && !job.claimed.swap(true, Ordering::Relaxed) {
+                jobs.push(job);
+            }
+        }
+        jobs
     }
 }
 
 impl<Q, A> Job<Q, A> {
-    fn is_late(&self, now: Instant) -> bool {
+    fn is_expired(&self, now: Instant) -> bool {
         self.deadline <= now || self.reply.is_closed()
     }
 }
 
-impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
-    /// Call it on a thread that runs a tokio local runtime; it lasts as long as the runtime.
-    pub fn new(queue: Arc<Queue<Q, A>>) -> Self {
-        let (home, mut answered): (Home<A>, _) = mpsc::unbounded_channel();
+/// One thread's handle to a [`GroupCommit`].
+pub struct Handle<Q, A> {
+    group_commit: Arc<GroupCommit<Q, A>>,
+    submitted: Rc<Notify>,
+    answers: AnswerSender<A>,
+}
+
+impl<Q: Send + 'static, A: Send + 'static> Handle<Q, A> {
+    /// Call it on a thread that runs a tokio local runtime; the handle lasts as long as the runtime.
+    pub fn new(group_commit: Arc<GroupCommit<Q, A>>) -> Self {
+        let submitted = Rc::new(Notify::new());
+        spawn_local(start_batches(group_commit.clone(), submitted.clone()));
+        let (answers, mut answered): (AnswerSender<A>, _) = mpsc::unbounded_channel();
         spawn_local(async move {
-            // One wake-up of this thread for all that a batch answered it.
+            // One wake-up of this thread for all the answers of a batch.
             while let Some(answers) = answered.recv().await {
                 for (reply, answer) in answers {
-                    // A caller that is gone does not need its answer.
+                    // The caller may be gone.
                     let _ = reply.send(answer);
                 }
             }
         });
         Self {
-            queue,
-            home,
-            starting: Rc::default(),
-            patient: Rc::default(),
+            group_commit,
+            submitted,
+            answers,
         }
     }
 
-    /// Runs `query` with a batch and returns its answer, or a failure when `deadline` passes.
-    ///
-    /// `trace`: the span that it is done for.
+    /// Runs `query` with a batch and returns its answer, or a failure when `deadline` passes: of a
+    /// query that no batch has taken, that it was not executed. `trace` is the span that waits.
     pub async fn submit(
         &self,
         query: Q,
         deadline: Instant,
         trace: TraceContext,
-    ) -> Result<A, Failure> {
+    ) -> Result<A, CallFailure> {
         let (reply, answer) = oneshot::channel();
         let claimed = Arc::new(AtomicBool::new(false));
-        self.queue.lock().waiting.push_back(Job {
+        self.group_commit.queue.lock().waiting.push_back(Job {
             query,
-            since: Instant::now(),
+            queued_at: Instant::now(),
             deadline,
             claimed: claimed.clone(),
             trace,
+            thread: self.answers.clone(),
             reply,
-            home: self.home.clone(),
         });
-        // Once for all that is submitted in this turn of the event loop.
-        if !self.starting.replace(true) {
-            let (starting, patient) = (self.starting.clone(), self.patient.clone());
-            let queue = self.queue.clone();
-            spawn_local(async move {
-                starting.set(false);
-                if queue.start() && !patient.replace(true) {
-                    // A batch that ends takes what is due, and there may be none that does.
-                    sleep(PATIENCE).await;
-                    while queue.start() {
-                        sleep(PATIENCE).await;
-                    }
-                    patient.set(false);
-                }
-            });
-        }
+        self.submitted.notify_one();
+
         match timeout_at(deadline, answer).await {
             Ok(Ok(answer)) => answer,
-            _ if !claimed.swap(true, Ordering::Relaxed) => Err(Failure::Overloaded),
-            _ => Err(Failure::Unknown),
+            _ if !claimed.swap(true, Ordering::Relaxed) => Err(CallFailure::NotExecuted),
+            _ => Err(CallFailure::OutcomeUnknown),
         }
     }
 }
 
-/// Jobs that go to the database together; counted as running until it is dropped.
+/// Starts batches for this thread: once for everything that is submitted in one turn of the event loop.
+async fn start_batches<Q, A>(group_commit: Arc<GroupCommit<Q, A>>, submitted: Rc<Notify>)
+where
+    Q: Send + 'static,
+    A: Send + 'static,
+{
+    let mut recheck = interval(SLOW_BATCH);
+    recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        submitted.notified().await;
+        // A batch that ends takes what is due, but the batches that run may all be slow.
+        while group_commit.start_due_batches() {
+            tokio::select! {
+                () = submitted.notified() => {}
+                _ = recheck.tick() => {}
+            }
+        }
+    }
+}
+
+/// Jobs that go to the database together. Counts as running until it is dropped.
 struct Batch<Q, A> {
-    queue: Arc<Queue<Q, A>>,
+    group_commit: Arc<GroupCommit<Q, A>>,
     jobs: Vec<Job<Q, A>>,
 }
 
 impl<Q, A> Batch<Q, A> {
+    /// Executes the queries and answers their callers.
     fn run(mut self) {
         let begin = Instant::now();
         let (mut queries, mut callers, mut traces) = (Vec::new(), Vec::new(), Vec::new());
         for job in self.jobs.drain(..) {
             queries.push(job.query);
-            callers.push((job.home, job.reply));
+            callers.push((job.thread, job.reply));
             traces.extend(job.trace.sampled.then_some(job.trace));
         }
-        let seen = &self.queue.seen;
-        seen.size.record(gauged(queries.len()));
-        // It belongs to many traces, so it is one of its own and refers to them.
+        let GroupCommit { name, metrics, .. } = &*self.group_commit;
+        metrics.size.record(metric(queries.len()));
+        // The batch belongs to many traces, so its span is the root of its own and links to them.
         let span =
-            (!traces.is_empty()).then(|| Span::linked(seen.name, SpanKind::Client, None, &traces));
-        // Dropping the replies answers `Unknown`.
-        let Ok(answers) = catch_unwind(AssertUnwindSafe(|| (self.queue.run)(queries))) else {
+            (!traces.is_empty()).then(|| Span::linked(name, SpanKind::Client, None, &traces));
+
+        let execute = AssertUnwindSafe(|| (self.group_commit.execute)(queries));
+        let Ok(results) = catch_unwind(execute) else {
+            // Dropping the callers tells them that the outcome is unknown.
             return tracing::error!("a batch panicked");
         };
+
         if let Some(span) = span {
             span.end();
         }
-        seen.duration.record(begin.elapsed().as_secs_f64());
-        let mut by_thread: Vec<(Home<A>, Vec<_>)> = Vec::new();
-        for ((home, reply), answer) in callers.into_iter().zip(answers) {
-            match by_thread.iter_mut().find(|(at, _)| at.same_channel(&home)) {
-                Some((_, answers)) => answers.push((reply, answer)),
-                None => by_thread.push((home, vec![(reply, answer)])),
-            }
-        }
-        for (home, answers) in by_thread {
-            // A thread that is gone has no callers left.
-            let _ = home.send(answers);
-        }
+        metrics.duration.record(begin.elapsed().as_secs_f64());
+        answer(callers, results);
     }
 }
 
 impl<Q, A> Drop for Batch<Q, A> {
     fn drop(&mut self) {
-        self.queue.lock().running -= 1;
+        self.group_commit.queue.lock().running -= 1;
+    }
+}
+
+/// Sends each thread the answers to its callers, all at once.
+fn answer<A>(callers: Vec<(AnswerSender<A>, Reply<A>)>, results: BatchResults<A>) {
+    let mut by_thread: Vec<(AnswerSender<A>, Vec<_>)> = Vec::new();
+    for ((thread, reply), result) in callers.into_iter().zip(results) {
+        match by_thread
+            .iter_mut()
+            .find(|(known, _)| known.same_channel(&thread))
+        {
+            Some((_, answers)) => answers.push((reply, result)),
+            None => by_thread.push((thread, vec![(reply, result)])),
+        }
+    }
+    for (thread, answers) in by_thread {
+        // A thread that has ended has no callers left.
+        let _ = thread.send(answers);
     }
 }
 
@@ -308,31 +318,34 @@ mod tests {
     use std::sync::mpsc as blocking;
 
     use futures::future::join_all;
-    use tokio::runtime::{Builder, LocalOptions};
+    use tokio::{runtime::LocalRuntime, time::sleep};
 
     use super::*;
 
-    /// A queue whose batches tell their queries and then wait to be let go, and both ends of that.
-    fn held(max_running: usize) -> (Arc<Queue<u32, u32>>, blocking::Receiver<Vec<u32>>, Gate) {
-        let (tell, told) = blocking::channel();
+    /// A group commit whose batches report their queries and then wait at a gate; `false` lets one panic.
+    fn gated(
+        max_running: usize,
+    ) -> (
+        Arc<GroupCommit<u32, u32>>,
+        blocking::Receiver<Vec<u32>>,
+        Gate,
+    ) {
+        let (report, batches) = blocking::channel();
         let (gate, wait) = blocking::channel();
         let wait = Mutex::new(wait);
-        let queue = Queue::new("test", 4, max_running, move |queries: Vec<u32>| {
-            tell.send(queries.clone()).unwrap();
-            let go: bool = wait.lock().unwrap().recv().unwrap();
+        let group_commit = GroupCommit::new("test", 4, max_running, move |queries: Vec<u32>| {
+            report.send(queries.clone()).unwrap();
+            let go: bool = wait.lock().recv().unwrap();
             assert!(go, "a test lets this batch panic");
             queries.into_iter().map(Ok).collect()
         });
-        (queue, told, gate)
+        (group_commit, batches, gate)
     }
 
     type Gate = blocking::Sender<bool>;
 
     fn block_on(test: impl Future<Output = ()>) {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build_local(LocalOptions::default());
-        runtime.unwrap().block_on(test);
+        LocalRuntime::new().unwrap().block_on(test);
     }
 
     fn in_a_minute() -> Instant {
@@ -341,13 +354,13 @@ mod tests {
 
     /// Submits each of `queries`, and lets the queue start what is due.
     async fn submit(
-        batcher: &Rc<Batcher<u32, u32>>,
+        handle: &Rc<Handle<u32, u32>>,
         queries: std::ops::Range<u32>,
         deadline: Instant,
-    ) -> Vec<tokio::task::JoinHandle<Result<u32, Failure>>> {
+    ) -> Vec<tokio::task::JoinHandle<Result<u32, CallFailure>>> {
         let submit = |query| {
-            let batcher = batcher.clone();
-            spawn_local(async move { batcher.submit(query, deadline, TraceContext::fresh()).await })
+            let handle = handle.clone();
+            spawn_local(async move { handle.submit(query, deadline, TraceContext::fresh()).await })
         };
         let submitted = queries.map(submit).collect();
         for _ in 0..3 {
@@ -357,10 +370,10 @@ mod tests {
     }
 
     /// The next batch, while the event loop turns.
-    async fn eventually(told: &blocking::Receiver<Vec<u32>>) -> Vec<u32> {
+    async fn next_batch(batches: &blocking::Receiver<Vec<u32>>) -> Vec<u32> {
         let end = Instant::now() + Duration::from_secs(20);
         loop {
-            if let Ok(batch) = told.try_recv() {
+            if let Ok(batch) = batches.try_recv() {
                 return batch;
             }
             assert!(Instant::now() < end, "no batch starts");
@@ -369,23 +382,25 @@ mod tests {
     }
 
     async fn answers(
-        submitted: Vec<tokio::task::JoinHandle<Result<u32, Failure>>>,
-    ) -> Answers<u32> {
+        submitted: Vec<tokio::task::JoinHandle<Result<u32, CallFailure>>>,
+    ) -> BatchResults<u32> {
         let answers = join_all(submitted).await;
         answers.into_iter().map(Result::unwrap).collect()
     }
 
     #[test]
-    fn what_waits_during_a_batch_is_the_next_one() {
+    fn calls_that_wait_during_a_batch_are_the_next_batch() {
         block_on(async {
-            let (queue, told, gate) = held(1);
-            let batcher = Rc::new(Batcher::new(queue));
-            let first = submit(&batcher, 0..1, in_a_minute()).await;
-            assert_eq!(told.recv().unwrap(), [0]);
-            let second = submit(&batcher, 1..4, in_a_minute()).await;
-            assert!(told.try_recv().is_err());
+            let (group_commit, batches, gate) = gated(1);
+            let handle = Rc::new(Handle::new(group_commit));
+            let first = submit(&handle, 0..1, in_a_minute()).await;
+            assert_eq!(batches.recv().unwrap(), [0]);
+
+            let second = submit(&handle, 1..4, in_a_minute()).await;
+            assert!(batches.try_recv().is_err());
             gate.send(true).unwrap();
-            assert_eq!(told.recv().unwrap(), [1, 2, 3]);
+
+            assert_eq!(batches.recv().unwrap(), [1, 2, 3]);
             gate.send(true).unwrap();
             assert_eq!(answers(first).await, [Ok(0)]);
             assert_eq!(answers(second).await, [Ok(1), Ok(2), Ok(3)]);
@@ -393,72 +408,98 @@ mod tests {
     }
 
     #[test]
-    fn a_full_batch_or_a_long_wait_starts_a_second_one_and_no_third() {
+    fn full_batch_starts_beside_one_that_runs_and_no_third_does() {
         block_on(async {
-            let (queue, told, gate) = held(2);
-            let batcher = Rc::new(Batcher::new(queue));
-            let mut all = submit(&batcher, 0..1, in_a_minute()).await;
-            assert_eq!(told.recv().unwrap(), [0]);
-            all.extend(submit(&batcher, 1..6, in_a_minute()).await);
-            assert_eq!(told.recv().unwrap(), [1, 2, 3, 4]);
-            std::thread::sleep(2 * PATIENCE);
-            all.extend(submit(&batcher, 6..9, in_a_minute()).await);
-            assert!(told.try_recv().is_err(), "two run already");
+            let (group_commit, batches, gate) = gated(2);
+            let handle = Rc::new(Handle::new(group_commit));
+            let mut all = submit(&handle, 0..1, in_a_minute()).await;
+            assert_eq!(batches.recv().unwrap(), [0]);
+
+            all.extend(submit(&handle, 1..6, in_a_minute()).await);
+            assert_eq!(batches.recv().unwrap(), [1, 2, 3, 4]);
+            std::thread::sleep(2 * SLOW_BATCH);
+            all.extend(submit(&handle, 6..9, in_a_minute()).await);
+            assert!(batches.try_recv().is_err(), "two run already");
+
             for _ in 0..3 {
                 gate.send(true).unwrap();
             }
-            assert_eq!(told.recv().unwrap(), [5, 6, 7, 8]);
+            assert_eq!(batches.recv().unwrap(), [5, 6, 7, 8]);
             assert_eq!(answers(all).await.len(), 9);
-
-            let slow = submit(&batcher, 0..1, in_a_minute()).await;
-            assert_eq!(told.recv().unwrap(), [0]);
-            let begin = Instant::now();
-            let late = submit(&batcher, 1..3, in_a_minute()).await;
-            // Although nobody else submits anything.
-            assert_eq!(eventually(&told).await, [1, 2]);
-            assert!(begin.elapsed() >= PATIENCE);
-            // And when the batch that ends does so too early for what came last.
-            let last = submit(&batcher, 3..4, in_a_minute()).await;
-            gate.send(true).unwrap();
-            assert_eq!(eventually(&told).await, [3]);
-            gate.send(true).unwrap();
-            gate.send(true).unwrap();
-            assert_eq!(answers(slow).await, [Ok(0)]);
-            assert_eq!(answers(late).await, [Ok(1), Ok(2)]);
-            assert_eq!(answers(last).await, [Ok(3)]);
         });
     }
 
     #[test]
-    fn a_deadline_in_the_queue_means_never_run_and_in_a_batch_unknown() {
+    fn slow_batch_is_overtaken_although_nothing_else_is_submitted() {
         block_on(async {
-            let (queue, told, gate) = held(1);
-            let batcher = Rc::new(Batcher::new(queue));
-            let soon = Instant::now() + Duration::from_millis(50);
-            let running = submit(&batcher, 0..1, soon).await;
-            assert_eq!(told.recv().unwrap(), [0]);
-            let queued = submit(&batcher, 1..2, soon).await;
-            assert_eq!(answers(running).await, [Err(Failure::Unknown)]);
-            assert_eq!(answers(queued).await, [Err(Failure::Overloaded)]);
-            let next = submit(&batcher, 2..3, in_a_minute()).await;
+            let (group_commit, batches, gate) = gated(2);
+            let handle = Rc::new(Handle::new(group_commit));
+            let slow = submit(&handle, 0..1, in_a_minute()).await;
+            assert_eq!(batches.recv().unwrap(), [0]);
+
+            let begin = Instant::now();
+            let late = submit(&handle, 1..3, in_a_minute()).await;
+
+            assert_eq!(next_batch(&batches).await, [1, 2]);
+            assert!(begin.elapsed() >= SLOW_BATCH);
             gate.send(true).unwrap();
-            assert_eq!(told.recv().unwrap(), [2], "1 was given up");
+            gate.send(true).unwrap();
+            assert_eq!(answers(slow).await, [Ok(0)]);
+            assert_eq!(answers(late).await, [Ok(1), Ok(2)]);
+        });
+    }
+
+    #[test]
+    fn call_that_came_too_late_for_an_ending_batch_overtakes_the_slow_one() {
+        block_on(async {
+            let (group_commit, batches, gate) = gated(2);
+            let handle = Rc::new(Handle::new(group_commit));
+            let mut all = submit(&handle, 0..1, in_a_minute()).await;
+            assert_eq!(batches.recv().unwrap(), [0]);
+            all.extend(submit(&handle, 1..2, in_a_minute()).await);
+            assert_eq!(next_batch(&batches).await, [1]);
+
+            all.extend(submit(&handle, 2..3, in_a_minute()).await);
+            // One of two ends before the call has waited long enough for it.
+            gate.send(true).unwrap();
+
+            assert_eq!(next_batch(&batches).await, [2]);
+            gate.send(true).unwrap();
+            gate.send(true).unwrap();
+            assert_eq!(answers(all).await, [Ok(0), Ok(1), Ok(2)]);
+        });
+    }
+
+    #[test]
+    fn deadline_means_not_executed_in_the_queue_and_unknown_in_a_batch() {
+        block_on(async {
+            let (group_commit, batches, gate) = gated(1);
+            let handle = Rc::new(Handle::new(group_commit));
+            let soon = Instant::now() + Duration::from_millis(50);
+            let running = submit(&handle, 0..1, soon).await;
+            assert_eq!(batches.recv().unwrap(), [0]);
+            let queued = submit(&handle, 1..2, soon).await;
+            assert_eq!(answers(running).await, [Err(CallFailure::OutcomeUnknown)]);
+            assert_eq!(answers(queued).await, [Err(CallFailure::NotExecuted)]);
+            let next = submit(&handle, 2..3, in_a_minute()).await;
+            gate.send(true).unwrap();
+            assert_eq!(batches.recv().unwrap(), [2], "1 was given up");
             gate.send(true).unwrap();
             assert_eq!(answers(next).await, [Ok(2)]);
         });
     }
 
     #[test]
-    fn a_batch_that_panics_is_unknown_and_the_next_one_runs() {
+    fn panicking_batch_is_unknown_and_the_next_one_runs() {
         block_on(async {
-            let (queue, told, gate) = held(1);
-            let batcher = Rc::new(Batcher::new(queue));
-            let first = submit(&batcher, 0..2, in_a_minute()).await;
-            told.recv().unwrap();
-            let second = submit(&batcher, 2..3, in_a_minute()).await;
+            let (group_commit, batches, gate) = gated(1);
+            let handle = Rc::new(Handle::new(group_commit));
+            let first = submit(&handle, 0..2, in_a_minute()).await;
+            batches.recv().unwrap();
+            let second = submit(&handle, 2..3, in_a_minute()).await;
             gate.send(false).unwrap();
             gate.send(true).unwrap();
-            assert_eq!(answers(first).await, [Err(Failure::Unknown); 2]);
+            assert_eq!(answers(first).await, [Err(CallFailure::OutcomeUnknown); 2]);
             assert_eq!(answers(second).await, [Ok(2)]);
         });
     }

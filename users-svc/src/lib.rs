@@ -1,8 +1,15 @@
 //! The users service: the `Users` capability over Cap'n Proto RPC, kept in PostgreSQL.
+//!
+//! This file puts the parts together: the store, the queues in front of it, and the worker threads that
+//! serve connections.
 
+mod call;
 mod connection;
+mod database_url;
 pub mod group_commit;
 mod migrations;
+pub mod outcome;
+mod queues;
 mod service;
 mod settings;
 mod store;
@@ -11,95 +18,53 @@ mod user;
 use std::{
     net::{SocketAddr, TcpListener},
     process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     thread,
-    time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
-use capnp_rpc::rpc_twoparty_capnp::Side;
+use anyhow::{Context as _, anyhow, ensure};
 use service_runtime::{health, workers};
-use tokio::{
-    net::TcpStream,
-    runtime::{Builder, LocalOptions},
-    time::timeout,
-};
+use tokio::{net::TcpStream, runtime::LocalRuntime, time::timeout};
 use tokio_util::sync::CancellationToken;
-use users_rpc::{transport, users_capnp::users};
+
+use crate::{call::Admission, connection::UsersWorker, queues::Queues, store::Store};
 
 pub use migrations::migrate;
 pub use settings::{Command, Settings};
 
-/// Pause between attempts to reach a database that is not there when the service starts.
-const DATABASE_RETRY: Duration = Duration::from_millis(250);
-
-/// Serves the Users capability on `listener` until `shutdown`, then drains.
+/// Serves the `Users` capability on `listener` until `shutdown`, then drains.
 ///
-/// Starts without the database too, and answers `overloaded` until it is there. Fails when the
-/// schema is older than this binary needs.
+/// Starts without the database too, and answers `overloaded` until it is there. Fails when the schema is
+/// older than this binary needs.
 pub fn run(
     settings: &Settings,
     listener: TcpListener,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let database = settings.database()?;
-    let store = Arc::new(store::Store::new(
-        database.clone(),
-        settings.database_pool_size,
-        settings.database_timeout,
-        settings.database_prepared_statements,
-    ));
-    let ready = Arc::new(AtomicBool::new(false));
-    let shared = connection::Shared::new(settings, &store, ready.clone());
+    let store = Arc::new(Store::new(database.clone(), settings));
+    let queues = Queues::new(settings, &store);
+    let admission = Admission::new(settings.max_in_flight);
 
     tracing::info!(addr = %listener.local_addr()?, "users-svc listening");
     thread::scope(|scope| {
         let schema = scope.spawn(|| {
-            let prepared = prepare(settings, &database, shutdown);
-            match &prepared {
-                Ok(()) => ready.store(true, Ordering::Relaxed),
+            let ready = migrations::wait_for_schema(&database, settings.migrate_on_start, shutdown);
+            match &ready {
+                Ok(()) => admission.open(),
                 Err(_) => shutdown.cancel(),
             }
-            prepared
+            ready
         });
-        let make = || connection::UsersWorker::new(settings, &shared, shutdown.clone());
-        let served = workers::run(listener, &settings.process, shutdown, make);
-        let prepared = schema
-            .join()
-            .unwrap_or_else(|_| anyhow::bail!("checking the schema panicked"));
-        prepared.and(served)
-    })
-}
 
-/// Makes sure of the schema, as soon as the database is there.
-fn prepare(
-    settings: &Settings,
-    database: &postgres::Config,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<()> {
-    let mut reported = false;
-    while !shutdown.is_cancelled() {
-        let prepared = if settings.migrate_on_start {
-            migrate(database).and_then(|_| migrations::check(database))
-        } else {
-            migrations::check(database)
-        };
-        match prepared {
-            Ok(()) => return Ok(()),
-            Err(error) if migrations::is_transient(&error) => {
-                if !reported {
-                    reported = true;
-                    tracing::warn!("{error:#}; trying on");
-                }
-                thread::sleep(DATABASE_RETRY);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+        let worker = || UsersWorker::new(admission.clone(), &queues);
+        let served = workers::run(listener, &settings.process, shutdown, worker);
+
+        let ready = schema.join();
+        ready
+            .map_err(|_| anyhow!("checking the schema panicked"))?
+            .and(served)
+    })
 }
 
 /// Asks the service of this machine whether it is serving, and returns the exit status for that.
@@ -112,16 +77,9 @@ pub fn healthcheck(settings: &Settings) -> ExitCode {
 pub fn ready(addr: SocketAddr) -> anyhow::Result<()> {
     let ask = async {
         let stream = TcpStream::connect(health::local_addr(addr)).await?;
-        let mut system = transport::client(stream).system;
-        let users: users::Client = system.bootstrap(Side::Server);
-        tokio::task::spawn_local(system);
-        let answer = users.health_request().send().promise.await?;
-        anyhow::Ok(answer.get()?.get_serving())
+        anyhow::Ok(service::ask_health(stream).await?)
     };
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())?;
-    let serving = runtime
+    let serving = LocalRuntime::new()?
         .block_on(async { timeout(health::TIMEOUT, ask).await })
         .context("it does not answer")??;
     ensure!(serving, "it is stopping, or its database is not there");

@@ -1,13 +1,19 @@
 //! The database schema: versioned migrations, embedded in the binary.
 
-use anyhow::{Context as _, bail, ensure};
+use std::{thread, time::Duration};
+
+use anyhow::{Context as _, ensure};
 use postgres::{Client, Config, NoTls};
+use refinery::Migration;
+use tokio_util::sync::CancellationToken;
 
 mod embedded {
     refinery::embed_migrations!("migrations");
 }
 
-/// Taken by whoever migrates; others wait. The number is ours alone: "users" in ASCII.
+/// Pause between attempts to reach a database that is not there when the service starts.
+const DATABASE_RETRY: Duration = Duration::from_millis(250);
+/// The advisory lock that is held while migrating; others wait. "users" in ASCII.
 const LOCK: i64 = 0x75_73_65_72_73;
 
 /// Brings the schema up to date, and returns the names of the migrations that were applied.
@@ -34,44 +40,57 @@ pub fn migrate(database: &Config) -> anyhow::Result<Vec<String>> {
     Ok(applied)
 }
 
+/// Waits until the database is there, migrates it if asked to, and makes sure that the schema is not older
+/// than this binary needs. Returns early when `shutdown` is cancelled.
+pub fn wait_for_schema(
+    database: &Config,
+    migrate_first: bool,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut is_reported = false;
+    while !shutdown.is_cancelled() {
+        let migrated = if migrate_first {
+            migrate(database).map(drop)
+        } else {
+            Ok(())
+        };
+        match migrated.and_then(|()| check(database)) {
+            Err(error) if is_transient(&error) => {
+                if !is_reported {
+                    is_reported = true;
+                    tracing::warn!("{error:#}; trying on");
+                }
+                thread::sleep(DATABASE_RETRY);
+            }
+            checked => return checked,
+        }
+    }
+    Ok(())
+}
+
 /// Fails when the schema is older than this binary needs, or the database cannot hold every name.
-pub fn check(database: &Config) -> anyhow::Result<()> {
+fn check(database: &Config) -> anyhow::Result<()> {
     let mut client = connect(database)?;
     let encoding: String = client.query_typed_one("SHOW server_encoding", &[])?.get(0);
     ensure!(
         encoding == "UTF8",
         "the database's encoding is {encoding}; it must be UTF8"
     );
-    let needed = embedded::migrations::runner()
-        .get_migrations()
-        .iter()
-        .map(refinery::Migration::version)
-        .max();
+    let migrations = embedded::migrations::runner();
+    let versions = migrations.get_migrations().iter().map(Migration::version);
+    let needed = versions.max().unwrap_or_default();
     let applied = applied_version(&mut client)?;
-    if applied < needed {
-        let shown = |version: Option<_>| version.map_or("none".into(), |v: i32| v.to_string());
-        bail!(OldSchema {
-            needed: shown(needed),
-            applied: shown(applied)
-        });
-    }
+    ensure!(
+        applied >= needed,
+        "the database schema has version {applied} and must have {needed}: run `users-svc migrate`, \
+         or set MIGRATE_ON_START=true"
+    );
     Ok(())
-}
-
-/// The schema needs a migration first.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the database schema has version {applied} and must have {needed}: run `users-svc migrate`, \
-     or set MIGRATE_ON_START=true"
-)]
-pub struct OldSchema {
-    needed: String,
-    applied: String,
 }
 
 /// Whether the failure may go away by itself: the server is not there, or not yet in a state to help.
 /// What it answers to a wrong password or database name is not.
-pub fn is_transient(error: &anyhow::Error) -> bool {
+fn is_transient(error: &anyhow::Error) -> bool {
     let cause = error
         .chain()
         .find_map(|cause| cause.downcast_ref::<postgres::Error>());
@@ -85,17 +104,14 @@ pub fn is_transient(error: &anyhow::Error) -> bool {
     }
 }
 
-fn applied_version(client: &mut Client) -> anyhow::Result<Option<i32>> {
-    let history = client.query_typed_one(
-        "SELECT to_regclass('refinery_schema_history') IS NOT NULL",
-        &[],
-    )?;
-    if !history.get::<_, bool>(0) {
-        return Ok(None);
+/// The version of the schema; 0: there is none.
+fn applied_version(client: &mut Client) -> anyhow::Result<i32> {
+    let has_history = "SELECT to_regclass('refinery_schema_history') IS NOT NULL";
+    if !client.query_typed_one(has_history, &[])?.try_get(0)? {
+        return Ok(0);
     }
-    Ok(client
-        .query_typed_one("SELECT max(version) FROM refinery_schema_history", &[])?
-        .get(0))
+    let last = "SELECT coalesce(max(version), 0) FROM refinery_schema_history";
+    Ok(client.query_typed_one(last, &[])?.try_get(0)?)
 }
 
 fn connect(database: &Config) -> anyhow::Result<Client> {

@@ -1,4 +1,4 @@
-//! The rules of a user: types that can only hold valid values.
+//! A user and its rules: types that can only hold valid values, and what makes a create a replay.
 
 use email_address::{EmailAddress, Options};
 use uuid::Uuid;
@@ -7,12 +7,19 @@ use uuid::Uuid;
 const MAX_EMAIL_BYTES: usize = 254;
 /// Longest name, in characters (Unicode scalar values).
 const MAX_NAME_CHARS: usize = 200;
+/// Length of a UUID in canonical form (RFC 9562, section 4), which the other forms do not have.
+const UUID_LENGTH: usize = 36;
 
-/// A value breaks a rule. Says what a right one looks like, as the rest of a sentence that starts
-/// with the field's name.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+/// What a right value looks like, as the rest of a sentence that starts with the field's name: the rule
+/// that a value breaks.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
-pub struct Broken(pub &'static str);
+pub struct RuleViolation(pub String);
+
+/// Says that a rule is broken.
+fn violation<T>(rule: impl Into<String>) -> Result<T, RuleViolation> {
+    Err(RuleViolation(rule.into()))
+}
 
 /// An e-mail address: trimmed, ASCII, at most 254 bytes, a dot-atom before the "@" and a host name
 /// with a dot behind it (RFC 5321 without quoted local parts and address literals). Keeps its case.
@@ -21,34 +28,27 @@ pub struct Email(String);
 
 impl Email {
     /// Trims and checks.
-    pub fn parse(text: &str) -> Result<Self, Broken> {
+    pub fn parse(text: &str) -> Result<Self, RuleViolation> {
         let text = text.trim();
         if !text.is_ascii() {
-            return Err(Broken(
-                "must be in ASCII; a domain in another script has an xn-- form",
-            ));
+            return violation("must be in ASCII; a domain in another script has an xn-- form");
         }
         if text.len() > MAX_EMAIL_BYTES {
-            return Err(Broken("must have at most 254 bytes"));
+            return violation(format!("must have at most {MAX_EMAIL_BYTES} bytes"));
         }
+
         let options = Options::default()
             .with_required_tld()
             .without_domain_literal()
             .without_display_text();
-        let well_formed = EmailAddress::parse_with_options(text, options).is_ok()
-            && text.rsplit_once('@').is_some_and(|(local, domain)| {
-                // The crate lets quoted local parts pass, and any atom as a label of the domain.
-                !local.starts_with('"')
-                    && domain
-                        .bytes()
-                        .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
-            });
-        if well_formed {
+        let is_address = EmailAddress::parse_with_options(text, options).is_ok();
+        // The crate lets quoted local parts pass, and any atom as a label of the domain.
+        let (local, domain) = text.rsplit_once('@').unwrap_or_default();
+        let is_host_byte = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.';
+        if is_address && !local.starts_with('"') && domain.bytes().all(is_host_byte) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Broken(
-                "must be an e-mail address, such as jane@example.com",
-            ))
+            violation("must be an e-mail address, such as jane@example.com")
         }
     }
 
@@ -72,15 +72,13 @@ pub struct Name(String);
 
 impl Name {
     /// Trims and checks.
-    pub fn parse(text: &str) -> Result<Self, Broken> {
+    pub fn parse(text: &str) -> Result<Self, RuleViolation> {
         let text = text.trim();
         if text.is_empty() || text.chars().nth(MAX_NAME_CHARS).is_some() {
-            return Err(Broken("must have 1 to 200 characters"));
+            return violation(format!("must have 1 to {MAX_NAME_CHARS} characters"));
         }
         if text.chars().any(is_control) {
-            return Err(Broken(
-                "must not contain control or bidi override characters",
-            ));
+            return violation("must not contain control or bidi override characters");
         }
         Ok(Self(text.to_owned()))
     }
@@ -99,20 +97,16 @@ fn is_control(c: char) -> bool {
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A user's id: a UUID in canonical form (RFC 9562, section 4), in either case.
+/// A user's id: a UUID in canonical form, in either case, and not the nil UUID, which means "none".
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct UserId(Uuid);
 
 impl UserId {
     /// Checks.
-    pub fn parse(text: &str) -> Result<Self, Broken> {
-        const CANONICAL_LENGTH: usize = 36;
+    pub fn parse(text: &str) -> Result<Self, RuleViolation> {
         match Uuid::try_parse(text) {
-            // The other forms that the crate reads have other lengths. The nil UUID means "none".
-            Ok(uuid) if text.len() == CANONICAL_LENGTH && !uuid.is_nil() => Ok(Self(uuid)),
-            _ => Err(Broken(
-                "must be a UUID, such as 0190a3f4-7c3e-7cc8-a1b2-0242ac120002",
-            )),
+            Ok(uuid) if text.len() == UUID_LENGTH && !uuid.is_nil() => Ok(Self(uuid)),
+            _ => violation("must be a UUID, such as 0190a3f4-7c3e-7cc8-a1b2-0242ac120002"),
         }
     }
 
@@ -129,21 +123,47 @@ impl UserId {
     }
 }
 
-impl From<Uuid> for UserId {
-    fn from(uuid: Uuid) -> Self {
-        Self(uuid)
-    }
-}
-
 /// A user that may be stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NewUser {
-    /// Its id.
+    /// Picked by the caller, or minted for it.
     pub id: UserId,
-    /// Its e-mail address.
+    /// Unique without regard to case.
     pub email: Email,
-    /// Its name.
+    /// For people to read.
     pub name: Name,
+}
+
+impl NewUser {
+    /// Whether to create this user when `stored` exists is a replay: the same id, e-mail address and
+    /// name. The same id with other content is an id conflict.
+    #[must_use]
+    pub fn is_replay_of(&self, stored: &User) -> bool {
+        let User { id, email, name } = stored;
+        self.id.uuid() == *id && self.email.as_str() == email && self.name.as_str() == name
+    }
+}
+
+/// A stored user.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct User {
+    /// Not the nil UUID.
+    pub id: Uuid,
+    /// In the case it was given.
+    pub email: String,
+    /// Trimmed.
+    pub name: String,
+}
+
+impl From<NewUser> for User {
+    /// The user as it is stored once it has been created.
+    fn from(NewUser { id, email, name }: NewUser) -> Self {
+        Self {
+            id: id.0,
+            email: email.0,
+            name: name.0,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -153,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn usual_addresses_are_kept_as_they_are_but_for_space_around_them() {
+    fn valid_address_is_kept_but_for_space_around_it() {
         for good in [
             "jane@example.com",
             "J.O'Neil+tag@sub.example.co.uk",
@@ -169,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn invalid_address_is_refused() {
         let long_label = format!("a@{}.com", "x".repeat(64));
         let long_local = format!("{}@b.com", "x".repeat(65));
         for bad in [
@@ -205,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_at_most_254_bytes() {
+    fn address_has_at_most_254_bytes() {
         let domain = ["d".repeat(60), "d".repeat(60), "d".repeat(60), "com".into()].join(".");
         let local = "l".repeat(64);
         let longest = format!("{local}@{domain}");
@@ -215,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_has_1_to_200_characters() {
+    fn name_has_1_to_200_characters() {
         assert_eq!(Name::parse("  Jane Doe ").unwrap().as_str(), "Jane Doe");
         assert!(Name::parse(&"é".repeat(200)).is_ok());
         assert!(Name::parse(&"é".repeat(201)).is_err());
@@ -224,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_change_how_the_text_around_it_is_shown() {
+    fn name_cannot_change_how_the_text_around_it_is_shown() {
         for bad in [
             '\0', '\n', '\u{7f}', '\u{85}', '\u{2028}', '\u{202e}', '\u{2067}',
         ] {
@@ -235,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_a_uuid_in_canonical_form() {
+    fn id_is_a_uuid_in_canonical_form() {
         let id = "0190a3f4-7c3e-7cc8-a1b2-0242ac120002";
         assert_eq!(
             UserId::parse(id).unwrap(),
@@ -266,7 +286,7 @@ mod tests {
         }
 
         #[test]
-        fn what_looks_like_an_address_is_one(
+        fn dot_atom_at_a_dotted_host_is_an_address(
             local in "[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]{1,20}(\\.[a-z0-9]{1,20}){0,2}",
             domain in "([a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?\\.){1,3}[a-z]{2,10}",
         ) {
@@ -275,7 +295,7 @@ mod tests {
         }
 
         #[test]
-        fn any_valid_email_has_one_at_and_a_dotted_ascii_domain(text in "[ -~]{0,30}@[ -~]{0,30}") {
+        fn valid_address_has_one_at_and_a_dotted_domain(text in "[ -~]{0,30}@[ -~]{0,30}") {
             if let Ok(email) = Email::parse(&text) {
                 let (local, domain) = email.as_str().split_once('@').unwrap();
                 prop_assert!(!local.is_empty() && !domain.contains('@'));

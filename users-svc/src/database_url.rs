@@ -1,0 +1,92 @@
+//! `DATABASE_URL`: where the database is, with time limits wherever the URL sets none.
+
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use postgres::{Config, config::SslMode};
+
+/// How long the server may leave what was sent to it unacknowledged. With the keep-alive probes, a server
+/// that vanished without a word is noticed within ten seconds.
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(5);
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(4);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Parses a URL, or `key=value` pairs (PostgreSQL documentation, section 34.1.1). `timeout` is the limit
+/// of a statement and of connecting, unless `url` brings its own. The error does not show `url`.
+pub fn parse(url: &str, timeout: Duration) -> anyhow::Result<Config> {
+    // The parser's own error may quote the value. An empty text parses, and names no host.
+    let parsed = url.parse::<Config>();
+    let Some(mut config) = parsed.ok().filter(|_| !url.is_empty()) else {
+        bail!(
+            "DATABASE_URL must be set to a URL such as postgres://user:password@host:5432/database, \
+             or to key=value pairs such as \"host=... user=... dbname=...\""
+        )
+    };
+    ensure!(
+        config.get_ssl_mode() != SslMode::Require,
+        "DATABASE_URL asks for TLS (sslmode=require), which users-svc does not speak"
+    );
+
+    let limit = timeout.as_millis();
+    // Below the statement's limit, so that a row that someone else has locked is told apart.
+    let lock_limit = limit / 2;
+    let limits = format!("-c statement_timeout={limit} -c lock_timeout={lock_limit}");
+    // Of a setting that is given twice, the last counts.
+    let options = config
+        .get_options()
+        .map(|theirs| format!("{limits} {theirs}"));
+    config.options(&options.unwrap_or(limits));
+
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(timeout);
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("users-svc");
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(UNACKNOWLEDGED_TIMEOUT);
+    }
+    config
+        .keepalives_idle(KEEPALIVE_IDLE)
+        .keepalives_interval(KEEPALIVE_INTERVAL);
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> anyhow::Result<Config> {
+        super::parse(url, Duration::from_millis(1500))
+    }
+
+    #[test]
+    fn database_gets_time_limits_unless_the_url_brings_its_own() {
+        let ours = parse("postgres://u:p@h/d").unwrap();
+        assert_eq!(
+            ours.get_options(),
+            Some("-c statement_timeout=1500 -c lock_timeout=750")
+        );
+        let theirs = parse("host=h user=u connect_timeout=7 options='-c work_mem=1MB'").unwrap();
+        assert!(theirs.get_options().unwrap().ends_with("-c work_mem=1MB"));
+        assert_eq!(theirs.get_connect_timeout(), Some(&Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn bad_url_is_refused_by_name_and_not_shown() {
+        for bad in [
+            "hunter2",
+            "postgres://u:hunter2@h:port/d",
+            "host=h password=hunter2 x=y",
+        ] {
+            let message = format!("{:#}", parse(bad).unwrap_err());
+            assert!(
+                message.contains("DATABASE_URL") && !message.contains("hunter2"),
+                "{message}"
+            );
+        }
+        assert!(
+            format!("{:#}", parse("host=h user=u sslmode=require").unwrap_err()).contains("TLS")
+        );
+    }
+}

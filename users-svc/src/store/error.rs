@@ -1,0 +1,43 @@
+//! Why a statement failed.
+
+use postgres::error::SqlState;
+
+/// Why a statement failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StatementError {
+    /// There was no connection to run it on.
+    NoConnection,
+    /// The connection broke: the statement may or may not have been carried out.
+    ConnectionLost,
+    /// The data of a row are at fault.
+    ConstraintViolation,
+    /// Someone else holds a lock on a row for too long.
+    LockTimeout,
+    /// The server undid it in favour of a concurrent transaction, or to end a deadlock.
+    SerializationFailure,
+    /// The server could not carry it out.
+    Failed,
+}
+
+impl From<&postgres::Error> for StatementError {
+    /// Classifies an error (PostgreSQL documentation, appendix A), and logs it.
+    fn from(error: &postgres::Error) -> Self {
+        let Some(server) = error.as_db_error() else {
+            tracing::warn!(%error, "the connection to PostgreSQL broke");
+            return Self::ConnectionLost;
+        };
+
+        let code = server.code();
+        let class = match (server.severity(), &code.code()[..2]) {
+            // The server ends the connection, perhaps after it has committed.
+            ("FATAL" | "PANIC", _) => Self::ConnectionLost,
+            (_, "22" | "23") => Self::ConstraintViolation,
+            (_, "40") => Self::SerializationFailure,
+            _ if *code == SqlState::LOCK_NOT_AVAILABLE => Self::LockTimeout,
+            _ => Self::Failed,
+        };
+        // Not the message, which can quote the values of a row.
+        tracing::warn!(code = code.code(), error = ?class, "PostgreSQL refused a statement");
+        class
+    }
+}

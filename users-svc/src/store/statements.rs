@@ -1,0 +1,111 @@
+//! The statements, and how they go to the server: prepared once for each connection, or whole each time.
+
+use postgres::{
+    Client, Row, Statement,
+    types::{ToSql, Type},
+};
+
+use crate::user::User;
+
+/// Skips conflicts instead of failing: one user never fails another. Uniqueness is decided by the table
+/// alone.
+const INSERT: &str = "INSERT INTO users (id, email, name) \
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) ON CONFLICT DO NOTHING RETURNING id";
+
+/// Reads what stood in the way of users that were not inserted.
+///
+/// A replay is acknowledged like a create, so with synchronous standbys it waits for them: by a message
+/// in the WAL, which makes the statement a write. The row alone does not tell that they have it: when the
+/// server restarts, or ends a connection, rows whose commits were still waiting are there (PostgreSQL
+/// documentation, section 27.2.8.4).
+const SELECT_CONFLICTS: &str = "SELECT id, email, name, CASE \
+    WHEN id = ANY($1) AND current_setting('synchronous_standby_names') <> '' \
+    THEN pg_logical_emit_message(true, 'users', 'replay') END \
+    FROM users WHERE id = ANY($1) OR lower(email COLLATE \"C\") = ANY($2)";
+
+const SELECT_BY_ID: &str = "SELECT id, email, name FROM users WHERE id = ANY($1)";
+
+const SELECT_PAGE: &str = "SELECT id, email, name FROM users WHERE id > $1 ORDER BY id LIMIT $2";
+
+/// False on a standby, and on a server that was told to be read-only.
+pub const SELECT_WRITABLE: &str = "SELECT current_setting('transaction_read_only') = 'off'";
+
+/// Ends the session it runs in.
+pub const TERMINATE_SELF: &str = "SELECT pg_terminate_backend(pg_backend_pid())";
+
+/// The statements as one connection knows them.
+#[derive(Clone)]
+pub struct Statements {
+    pub insert: Query,
+    pub select_conflicts: Query,
+    pub select_by_id: Query,
+    pub select_page: Query,
+}
+
+impl Statements {
+    /// With `prepare`, prepares them on the connection, which saves parsing and a round trip each time.
+    pub fn new(client: &mut Client, prepare: bool) -> Result<Self, postgres::Error> {
+        let mut query = |sql, types: &'static [Type]| {
+            if prepare {
+                client.prepare_typed(sql, types).map(Query::Prepared)
+            } else {
+                Ok(Query::Unprepared(sql, types))
+            }
+        };
+        let users = &[Type::UUID_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY];
+        Ok(Self {
+            insert: query(INSERT, users)?,
+            select_conflicts: query(SELECT_CONFLICTS, &[Type::UUID_ARRAY, Type::TEXT_ARRAY])?,
+            select_by_id: query(SELECT_BY_ID, &[Type::UUID_ARRAY])?,
+            select_page: query(SELECT_PAGE, &[Type::UUID, Type::INT8])?,
+        })
+    }
+}
+
+/// A statement as it goes to the server.
+#[derive(Clone)]
+pub enum Query {
+    /// By the name it has on its connection.
+    Prepared(Statement),
+    /// Whole, for a pooler in front of the server that gives each statement another connection.
+    Unprepared(&'static str, &'static [Type]),
+}
+
+impl Query {
+    /// Runs it and returns its rows.
+    pub fn rows(
+        &self,
+        client: &mut Client,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, postgres::Error> {
+        match self {
+            Self::Prepared(statement) => client.query(statement, parameters),
+            Self::Unprepared(sql, types) => {
+                let types = types.iter().cloned();
+                let pairs: Vec<_> = parameters.iter().copied().zip(types).collect();
+                client.query_typed(sql, &pairs)
+            }
+        }
+    }
+
+    /// The same for rows that are users.
+    pub fn users(
+        &self,
+        client: &mut Client,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<User>, postgres::Error> {
+        let rows = self.rows(client, parameters)?;
+        Ok(rows.iter().map(User::from).collect())
+    }
+}
+
+impl From<&Row> for User {
+    /// The first three columns: id, email, name.
+    fn from(row: &Row) -> Self {
+        Self {
+            id: row.get(0),
+            email: row.get(1),
+            name: row.get(2),
+        }
+    }
+}
