@@ -2,8 +2,10 @@
 //! neither HTTP nor users.
 
 pub mod health;
+pub mod limits;
 pub mod logging;
 pub mod metrics;
+pub mod process;
 pub mod settings;
 pub mod signals;
 pub mod trace;

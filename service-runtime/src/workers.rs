@@ -4,26 +4,27 @@
 use std::{future::Future, io, net::TcpListener, rc::Rc, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, anyhow};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::SockRef;
 use tokio::{
     net::TcpStream,
-    runtime::{Builder, LocalOptions},
+    runtime::{Builder, LocalRuntime},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::settings::ProcessSettings;
+use crate::{limits, settings::ProcessSettings};
+
+pub use crate::limits::raise_open_files_limit;
 
 /// Connections that can wait to be accepted, as far as the kernel allows (Linux: `net.core.somaxconn`).
 /// Of a burst, those that find it full try again after a second.
 const MAX_BACKLOG: u16 = 4096;
 
-/// What one worker thread does. It is made on that thread and never leaves it.
+/// The work of one thread. A worker is made on its thread and never leaves it.
 pub trait Worker: 'static {
-    /// Serves one connection until it ends. Once `draining` is cancelled: finishes what is in
-    /// flight, then ends it.
+    /// Serves one connection until it ends. Once `draining` is cancelled, finishes what is in flight and
+    /// then ends it.
     fn serve(
         self: Rc<Self>,
         stream: TcpStream,
@@ -31,17 +32,8 @@ pub trait Worker: 'static {
     ) -> impl Future<Output = ()>;
 }
 
-/// An accepted connection, and its place among the connections the process may have.
+/// An accepted connection, and its permit among the connections that the process may have.
 type Accepted = (std::net::TcpStream, OwnedSemaphorePermit);
-
-/// Lets this process open as many files as it may. The usual limit is for programs that use
-/// `select(2)`, and lower than the connections of a server.
-pub fn raise_open_files_limit() {
-    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // What cannot be raised shows when the limit is met.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
-    }
-}
 
 /// How many threads `settings` asks for.
 #[must_use]
@@ -65,35 +57,35 @@ pub fn run<W: Worker>(
     listener.set_nonblocking(true)?;
     // The standard library asks for 128.
     SockRef::from(&listener).listen(MAX_BACKLOG.into())?;
-    raise_open_files_limit();
-    let drain_timeout = settings.drain_timeout;
-    let make = &make;
+    limits::raise_open_files_limit();
+
+    let (drain_timeout, make) = (settings.drain_timeout, &make);
     thread::scope(|scope| {
-        let mut senders = Vec::new();
-        let mut threads = Vec::new();
+        let (mut senders, mut threads) = (Vec::new(), Vec::new());
         for index in 0..count(settings) {
             let (sender, accepted) = mpsc::unbounded_channel();
             senders.push(sender);
-            let work = move || work(accepted, drain_timeout, shutdown, make);
-            let thread = thread::Builder::new()
-                .name(format!("worker-{index}"))
-                .spawn_scoped(scope, work);
+            let thread = thread::Builder::new().name(format!("worker-{index}"));
+            let thread =
+                thread.spawn_scoped(scope, move || work(accepted, drain_timeout, shutdown, make));
             threads.push(thread.context("a worker thread cannot start")?);
         }
+
         let accepting = accept(listener, settings.max_connections, &senders, shutdown);
-        // No more connections: the workers drain.
+
+        // Without senders there are no more connections, and the workers drain.
         drop(senders);
         // Whatever ended the accepting, the workers end too.
         shutdown.cancel();
         for thread in threads {
-            thread
-                .join()
-                .map_err(|_| anyhow!("a worker thread panicked"))??;
+            let worked = thread.join();
+            worked.map_err(|_| anyhow!("a worker thread panicked"))??;
         }
         accepting
     })
 }
 
+/// Serves the connections of one thread, and then drains them.
 fn work<W: Worker>(
     mut accepted: mpsc::UnboundedReceiver<Accepted>,
     drain_timeout: Duration,
@@ -102,9 +94,7 @@ fn work<W: Worker>(
 ) -> anyhow::Result<()> {
     // A worker that fails takes the process down instead of leaving it half alive.
     let stop_all = shutdown.clone().drop_guard();
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())?;
+    let runtime = LocalRuntime::new()?;
     runtime.block_on(async {
         let worker = Rc::new(make());
         let connections = TaskTracker::new();
@@ -118,12 +108,11 @@ fn work<W: Worker>(
                 drop(permit);
             });
         }
+
         connections.close();
         if timeout(drain_timeout, connections.wait()).await.is_err() {
-            tracing::warn!(
-                connections = connections.len(),
-                "drain timeout: closing what is left"
-            );
+            let connections = connections.len();
+            tracing::warn!(connections, "drain timeout: closing what is left");
         }
     });
     // Blocking work that outlives the drain is not waited for.
@@ -139,16 +128,16 @@ fn accept(
     workers: &[mpsc::UnboundedSender<Accepted>],
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
+    let permits = Arc::new(Semaphore::new(max_connections));
+    let mut turns = workers.iter().cycle();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let places = Arc::new(Semaphore::new(max_connections));
-        let mut turns = workers.iter().cycle();
         loop {
             let next = async {
-                // The place comes first: a connection that could not be served is not accepted.
-                let place = places.clone().acquire_owned().await?;
-                anyhow::Ok((next_connection(&listener).await?, place))
+                // The permit comes first: a connection that could not be served is not accepted.
+                let permit = permits.clone().acquire_owned().await?;
+                anyhow::Ok((next_connection(&listener).await?, permit))
             };
             let accepted = tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -158,17 +147,18 @@ fn accept(
                 break;
             };
         }
-        // What the kernel has accepted by now is served too: closing the listener would reset it.
+
+        // The connections that wait in the backlog are served too: closing the listener would reset them.
         let listener = listener.into_std()?;
         for worker in turns.take(MAX_BACKLOG.into()) {
-            let Ok(place) = places.clone().try_acquire_owned() else {
+            let Ok(permit) = permits.clone().try_acquire_owned() else {
                 break;
             };
             let Ok((stream, _)) = listener.accept() else {
                 break;
             };
             stream.set_nonblocking(true)?;
-            let _ = worker.send((stream, place));
+            let _ = worker.send((stream, permit));
         }
         Ok(())
     })
@@ -179,8 +169,8 @@ async fn next_connection(listener: &tokio::net::TcpListener) -> io::Result<std::
         match listener.accept().await {
             Ok((stream, _)) => return stream.into_std(),
             // The client went away while it was queued.
-            Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
-            // Out of file descriptors or memory: the connections that are served will free some.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            // Out of file descriptors or memory: connections that end will free some.
             Err(error) => {
                 tracing::warn!(%error, "cannot accept; trying again");
                 sleep(Duration::from_millis(100)).await;

@@ -1,7 +1,7 @@
 //! The whole system in one process: a private PostgreSQL, the users service and the gateway.
 
 use std::{
-    io::{self, ErrorKind, Write as _},
+    io::{self, Write as _},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     thread,
@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use clap::Parser;
 use postgres_server::Server;
+use service_runtime::process::listen;
 use tokio_util::sync::CancellationToken;
 
 const DATABASE: &str = "users";
@@ -19,8 +20,8 @@ const POLL: Duration = Duration::from_millis(20);
 /// Starts everything: a private PostgreSQL with its data in .data/, the users service, and the
 /// gateway on port 3000. Ctrl-C stops everything.
 ///
-/// The services take their settings from the environment; `cargo run -p gateway -- --help` and
-/// `cargo run -p users-svc -- --help` list them.
+/// The services take their settings from the environment, except that the gateway always uses the users
+/// service beside it; `cargo run -p gateway -- --help` and `cargo run -p users-svc -- --help` list them.
 #[derive(Debug, Parser)]
 #[command(name = "stack", version)]
 pub struct Settings {
@@ -53,13 +54,13 @@ pub fn run(settings: &Settings, shutdown: &CancellationToken) -> anyhow::Result<
             .insert(private_server(&settings.data_dir)?)
             .ensure_database(DATABASE)?,
     };
+
     let users_addr = users_listener.local_addr()?.to_string();
     let users = [
         "users-svc",
         "--database-url",
         &url,
-        "--migrate-on-start",
-        "true",
+        "--migrate-on-start=true",
     ];
     let services = Services {
         users: users_svc::Settings::try_parse_from(users)?,
@@ -86,13 +87,15 @@ impl Services {
                 stop_gateway.clone().drop_guard(),
                 stop_users.clone().drop_guard(),
             );
+
             let users =
                 scope.spawn(|| users_svc::run(&self.users, self.users_listener, &stop_users));
             let gateway =
                 scope.spawn(|| gateway::run(&self.gateway, self.gateway_listener, &stop_gateway));
+
             let mut announced = false;
             while !gateway.is_finished() {
-                // The gateway last: it logs it when it is asked too early.
+                // The gateway is asked last, because it logs that it is not ready.
                 if !announced
                     && users_svc::ready(users_addr).is_ok()
                     && gateway::ready(addr).is_ok()
@@ -105,6 +108,7 @@ impl Services {
                 }
                 thread::sleep(POLL);
             }
+
             let gateway = gateway.join();
             stop_users.cancel();
             let users = users.join();
@@ -123,26 +127,13 @@ fn listeners() -> anyhow::Result<(TcpListener, TcpListener)> {
     let gateway = gateway::Settings::try_parse_from(["gateway"])?;
     let mut users = users_svc::Settings::try_parse_from(["users-svc"])?;
     if std::env::var_os("RPC_ADDR").is_none() {
-        // On a workstation nobody else is to call it.
+        // On a workstation, only this machine may call it.
         users.rpc_addr.set_ip([127, 0, 0, 1].into());
     }
     Ok((
         listen("HTTP_ADDR", gateway.http_addr)?,
         listen("RPC_ADDR", users.rpc_addr)?,
     ))
-}
-
-fn listen(setting: &str, addr: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(addr).map_err(|error| match error.kind() {
-        ErrorKind::AddrInUse => anyhow!(
-            "port {} is taken: stop what listens there, or choose another, for example \
-             {setting}={}:{} cargo run",
-            addr.port(),
-            addr.ip(),
-            addr.port().wrapping_add(10)
-        ),
-        _ => anyhow!("cannot listen on {setting}={addr}: {error}"),
-    })
 }
 
 fn private_server(dir: &Path) -> anyhow::Result<Server> {
@@ -159,7 +150,7 @@ fn private_server(dir: &Path) -> anyhow::Result<Server> {
     Ok(server)
 }
 
-/// The directory, or one like it elsewhere when we are root and the user that PostgreSQL runs as
+/// The directory, or one like it elsewhere when this process is root's and the user that PostgreSQL runs as
 /// cannot get there, for example because it is below /root.
 fn reachable(dir: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
@@ -181,7 +172,7 @@ fn announce(addr: SocketAddr) {
     ));
 }
 
-/// Prints a line. That no one reads it is no reason to stop.
+/// Prints a line. A closed standard output is no reason to stop.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use service_runtime::{logging, metrics, settings, signals};
+use service_runtime::{logging, process::Process, settings};
 use stack::Settings;
 
 fn main() -> ExitCode {
@@ -27,6 +27,6 @@ fn start() -> anyhow::Result<()> {
     // The services' own settings say how to log.
     let services = <gateway::Settings as clap::Parser>::try_parse_from(["gateway"])?;
     logging::init(services.process.log_format, &services.process.rust_log);
-    metrics::serve(services.process.admin_addr)?;
-    stack::run(&settings, &signals::shutdown_on_signal()?)
+    let process = Process::start("stack", &services.process)?;
+    stack::run(&settings, &process.shutdown)
 }

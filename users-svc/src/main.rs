@@ -1,10 +1,13 @@
 //! The users service's process.
 
-use std::{net::TcpListener, process::ExitCode};
+use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::Parser as _;
-use service_runtime::{logging, metrics, settings, signals};
+use service_runtime::{
+    logging,
+    process::{Process, listen},
+    settings,
+};
 use users_svc::{Command, Settings};
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -14,26 +17,20 @@ fn main() -> anyhow::Result<ExitCode> {
     match settings.command {
         Some(Command::Migrate) => {
             let applied = users_svc::migrate(&settings.database()?)?;
-            println!(
-                "applied: {}",
-                if applied.is_empty() {
-                    "nothing to do".into()
-                } else {
-                    applied.join(", ")
-                }
-            );
+            let applied = if applied.is_empty() {
+                "nothing to do".into()
+            } else {
+                applied.join(", ")
+            };
+            println!("applied: {applied}");
         }
         Some(Command::Healthcheck) => return Ok(users_svc::healthcheck(&settings)),
         None => {
             // Refuses a bad value before any socket opens.
             settings.database()?;
-            #[cfg(feature = "otlp")]
-            let _exporter = service_runtime::trace::otlp::init("users-svc")?;
-            metrics::serve(settings.process.admin_addr)?;
-            let shutdown = signals::shutdown_on_signal()?;
-            let listener = TcpListener::bind(settings.rpc_addr)
-                .with_context(|| format!("cannot listen on {} (RPC_ADDR)", settings.rpc_addr))?;
-            users_svc::run(&settings, listener, &shutdown)?;
+            let process = Process::start("users-svc", &settings.process)?;
+            let listener = listen("RPC_ADDR", settings.rpc_addr)?;
+            users_svc::run(&settings, listener, &process.shutdown)?;
         }
     }
     Ok(ExitCode::SUCCESS)

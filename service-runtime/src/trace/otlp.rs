@@ -21,7 +21,7 @@ use crate::trace::{SpanKind, TraceContext};
 
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
-/// Exports what is still to be exported when it is dropped.
+/// Exports the last spans when it is dropped.
 pub struct Exporter(SdkTracerProvider);
 
 impl Drop for Exporter {
@@ -32,24 +32,19 @@ impl Drop for Exporter {
     }
 }
 
-/// Starts exporting the spans of `service`, if there is somewhere to export them to. Hold what it
-/// returns until the process ends.
+/// Starts exporting the spans of `service`, if an endpoint is set. Hold the exporter until the process
+/// ends.
 pub fn init(service: &'static str) -> anyhow::Result<Option<Exporter>> {
-    let endpoints = [
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    ];
-    if endpoints
-        .iter()
-        .all(|name| env::var_os(name).is_none_or(|value| value.is_empty()))
-    {
+    let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    if !is_set("OTEL_EXPORTER_OTLP_ENDPOINT") && !is_set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") {
         return Ok(None);
     }
+
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .build()?;
     let mut resource = Resource::builder();
-    if env::var_os("OTEL_SERVICE_NAME").is_none() {
+    if !is_set("OTEL_SERVICE_NAME") {
         resource = resource.with_service_name(service);
     }
     let provider = SdkTracerProvider::builder()
@@ -60,16 +55,16 @@ pub fn init(service: &'static str) -> anyhow::Result<Option<Exporter>> {
     Ok(Some(Exporter(provider)))
 }
 
-/// A span of the SDK.
-pub struct Recorded(Span);
+/// A span of the SDK, exported when it is dropped.
+pub struct ExportedSpan(Span);
 
-/// Begins a span; `None`: nothing is exported by this process.
+/// Begins a span; `None` when this process exports nothing.
 pub fn start(
     name: &'static str,
     kind: SpanKind,
     parent: Option<TraceContext>,
     links: &[TraceContext],
-) -> Option<(Recorded, TraceContext)> {
+) -> Option<(ExportedSpan, TraceContext)> {
     let tracer = TRACER.get()?;
     let under = parent.map_or_else(Context::new, |parent| {
         Context::new().with_remote_span_context(span_context(parent))
@@ -90,30 +85,26 @@ pub fn start(
         span_id: u64::from_be_bytes(context.span_id().to_bytes()),
         sampled: context.is_sampled(),
     };
-    Some((Recorded(span), context))
+    Some((ExportedSpan(span), context))
 }
 
 fn span_context(context: TraceContext) -> SpanContext {
     SpanContext::new(
         TraceId::from_bytes(context.trace_id.to_be_bytes()),
         SpanId::from_bytes(context.span_id.to_be_bytes()),
-        if context.sampled {
-            TraceFlags::SAMPLED
-        } else {
-            TraceFlags::default()
-        },
+        TraceFlags::default().with_sampled(context.sampled),
         true,
         TraceState::default(),
     )
 }
 
-impl Recorded {
-    /// Notes an attribute.
+impl ExportedSpan {
+    /// Sets an attribute.
     pub fn set(&mut self, name: &'static str, value: String) {
         self.0.set_attribute(KeyValue::new(name, value));
     }
 
-    /// Notes that the work failed.
+    /// Sets the status to an error.
     pub fn fail(&mut self, cause: &str) {
         self.0.set_status(Status::error(cause.to_owned()));
     }
