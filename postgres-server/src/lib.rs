@@ -1,7 +1,11 @@
 //! A private PostgreSQL server for `cargo run`, tests and benchmarks, and free ports to listen on.
 
 mod binaries;
+mod data_dir;
 pub mod ports;
+mod postmaster;
+mod run_as;
 mod server;
 
-pub use server::{Server, is_reachable, server_user};
+pub use run_as::is_reachable;
+pub use server::Server;
