@@ -12,7 +12,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::future::join_all;
 use tokio::{
     net::{TcpListener, TcpStream},
-    runtime::{Builder, LocalOptions},
+    runtime::LocalRuntime,
 };
 use users_rpc::{
     transport,
@@ -67,10 +67,7 @@ async fn call(users: &users::Client) {
 }
 
 fn transport(criterion: &mut Criterion) {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())
-        .unwrap();
+    let runtime = LocalRuntime::new().unwrap();
     let users = runtime.block_on(connected());
     let mut group = criterion.benchmark_group("transport");
     group

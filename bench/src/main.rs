@@ -49,7 +49,7 @@ pub struct Args {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    service_runtime::workers::raise_open_files_limit();
+    service_runtime::limits::raise_open_files_limit();
     let server = Server::temporary()?;
     let mut report = Report::new(&args, &server)?;
     if args.scale {

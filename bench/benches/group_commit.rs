@@ -1,4 +1,4 @@
-//! Queries through the batcher, with batches that do nothing.
+//! Queries through the group commit, with batches that do nothing.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,26 +10,20 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::future::join_all;
 use service_runtime::trace::TraceContext;
-use tokio::{
-    runtime::{Builder, LocalOptions},
-    time::Instant,
-};
-use users_svc::group_commit::{Batcher, Queue};
+use tokio::{runtime::LocalRuntime, time::Instant};
+use users_svc::group_commit::{GroupCommit, Handle};
 
 /// Enough for one iteration to dwarf the start of the process when instructions are counted.
 const QUERIES: u64 = 10_000;
 
-fn batcher(criterion: &mut Criterion) {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())
-        .unwrap();
-    let batcher = runtime.block_on(async {
-        Batcher::new(Queue::new("bench", 128, 2, |queries: Vec<u64>| {
+fn group_commit(criterion: &mut Criterion) {
+    let runtime = LocalRuntime::new().unwrap();
+    let handle = runtime.block_on(async {
+        Handle::new(GroupCommit::new("bench", 128, 2, |queries: Vec<u64>| {
             queries.into_iter().map(Ok).collect()
         }))
     });
-    let mut group = criterion.benchmark_group("batcher");
+    let mut group = criterion.benchmark_group("group commit");
     group
         .sample_size(10)
         .throughput(Throughput::Elements(QUERIES));
@@ -43,7 +37,7 @@ fn batcher(criterion: &mut Criterion) {
                         let trace = TraceContext::fresh();
                         join_all((0..in_flight).map(async |_| {
                             for n in 0..QUERIES / in_flight {
-                                assert_eq!(batcher.submit(n, deadline, trace).await, Ok(n));
+                                assert_eq!(handle.submit(n, deadline, trace).await, Ok(n));
                             }
                         }))
                         .await;
@@ -55,5 +49,5 @@ fn batcher(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, batcher);
+criterion_group!(benches, group_commit);
 criterion_main!(benches);
