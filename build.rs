@@ -1,7 +1,7 @@
 //! Compiles `schema/users.capnp` to Rust.
 //!
-//! With the `capnp` tool when there is one (`CAPNP` names another), and otherwise from the
-//! compiler request checked in beside the schema, so that a machine that has never heard of
+//! The `capnp` tool does it where there is one (`CAPNP` names another). Elsewhere the compiler request
+//! that is checked in beside the schema takes its place, so that a machine that has never heard of
 //! Cap'n Proto builds the project too. `CAPNP=` (empty) always takes the request.
 
 use std::{env, error::Error, fs::File, io::BufReader, path::PathBuf, process::Command};
@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={SCHEMA}");
     println!("cargo:rerun-if-changed={REQUEST}");
     println!("cargo:rerun-if-env-changed=CAPNP");
+    println!("cargo:rustc-check-cfg=cfg(has_capnp_tool)");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
 
     let named = env::var_os("CAPNP");
@@ -25,6 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     // A tool that was asked for and does not run is an error, not a reason to use the request.
     if !tool.is_empty() && (named.is_some() || installed()) {
+        // For the test that compares what the tool and the request generate.
+        println!("cargo:rustc-cfg=has_capnp_tool");
         capnpc::CompilerCommand::new()
             .capnp_executable(&tool)
             .src_prefix("schema")

@@ -10,10 +10,15 @@ use std::{
     time::Instant,
 };
 
-use postgres::{Client, types::ToSql};
+use postgres::Client;
 use uuid::Uuid;
 
-use super::{Store, error::StatementError, pool::Trust, statements::Statements};
+use super::{
+    Store,
+    error::StatementError,
+    pool::Trust,
+    statements::{Statements, UserColumns},
+};
 use crate::{
     outcome::{BatchResults, CallFailure, InsertOutcome},
     user::{NewUser, User},
@@ -113,7 +118,7 @@ impl Store {
             // The insert has committed: if the next statement fails, these rows are there.
             has_written = !inserted.is_empty();
             let select = &statements.select_conflicts;
-            let conflicts = select.users(client, &[&batch.ids, &batch.keys])?;
+            let conflicts = select.users(client, &[&batch.columns.ids, &batch.keys])?;
             Ok(batch.explain(inserted, conflicts))
         });
         attempt.map_err(|cause| FailedInsert {
@@ -134,16 +139,14 @@ impl From<FailedInsert> for CallFailure {
     }
 }
 
-/// Users to insert together, and their columns as the statements take them.
+/// Users to insert together, as the statements take them.
 struct Batch<'a> {
     users: &'a [NewUser],
     /// What must be unique of each e-mail address, in the order of `users`.
     keys: Vec<String>,
-    /// The columns of the insert. Their rows are in the order of the keys, so that concurrent batches wait
-    /// for each other's rows and never in a circle.
-    ids: Vec<Uuid>,
-    emails: Vec<&'a str>,
-    names: Vec<&'a str>,
+    /// Their rows, in the order of the keys, so that concurrent batches wait for each other's rows and never
+    /// in a circle.
+    columns: UserColumns<'a>,
 }
 
 impl<'a> Batch<'a> {
@@ -151,12 +154,11 @@ impl<'a> Batch<'a> {
         let keys: Vec<String> = users.iter().map(|user| user.email.unique_key()).collect();
         let mut order: Vec<usize> = (0..users.len()).collect();
         order.sort_unstable_by(|&a, &b| keys[a].cmp(&keys[b]));
+        let columns = order.iter().map(|&i| &users[i]).collect();
         Self {
             users,
-            ids: order.iter().map(|&i| users[i].id.uuid()).collect(),
-            emails: order.iter().map(|&i| users[i].email.as_str()).collect(),
-            names: order.iter().map(|&i| users[i].name.as_str()).collect(),
             keys,
+            columns,
         }
     }
 
@@ -166,8 +168,7 @@ impl<'a> Batch<'a> {
         client: &mut Client,
         statements: &Statements,
     ) -> Result<HashSet<Uuid>, postgres::Error> {
-        let columns: [&(dyn ToSql + Sync); 3] = [&self.ids, &self.emails, &self.names];
-        let rows = statements.insert.rows(client, &columns)?;
+        let rows = statements.insert.rows(client, &self.columns.parameters())?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 

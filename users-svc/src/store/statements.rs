@@ -5,7 +5,9 @@ use postgres::{
     types::{ToSql, Type},
 };
 
-use crate::user::User;
+use uuid::Uuid;
+
+use crate::user::{NewUser, User};
 
 /// Skips conflicts instead of failing: one user never fails another. Uniqueness is decided by the table
 /// alone.
@@ -96,6 +98,33 @@ impl Query {
     ) -> Result<Vec<User>, postgres::Error> {
         let rows = self.rows(client, parameters)?;
         Ok(rows.iter().map(User::from).collect())
+    }
+}
+
+/// The rows of users to insert, column by column, in the order of `INSERT`'s parameters.
+#[derive(Default)]
+pub struct UserColumns<'a> {
+    pub ids: Vec<Uuid>,
+    emails: Vec<&'a str>,
+    names: Vec<&'a str>,
+}
+
+impl UserColumns<'_> {
+    /// The parameters of `INSERT`.
+    pub fn parameters(&self) -> [&(dyn ToSql + Sync); 3] {
+        [&self.ids, &self.emails, &self.names]
+    }
+}
+
+impl<'a> FromIterator<&'a NewUser> for UserColumns<'a> {
+    fn from_iter<I: IntoIterator<Item = &'a NewUser>>(users: I) -> Self {
+        let mut columns = Self::default();
+        for user in users {
+            columns.ids.push(user.id.uuid());
+            columns.emails.push(user.email.as_str());
+            columns.names.push(user.name.as_str());
+        }
+        columns
     }
 }
 
