@@ -1,7 +1,5 @@
 //! A running users service on a database of its own, with the contract's methods as verbs.
 
-mod pgbouncer;
-
 use std::{
     net::{SocketAddr, TcpListener},
     rc::Rc,
@@ -14,10 +12,7 @@ use capnp::ErrorKind;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use clap::Parser as _;
 use postgres_server::Server;
-use tokio::{
-    net::TcpStream,
-    runtime::{Builder, LocalOptions},
-};
+use tokio::{net::TcpStream, runtime::LocalRuntime};
 use tokio_util::sync::CancellationToken;
 use users_rpc::{
     transport,
@@ -50,7 +45,7 @@ fn config(url: &str, options: &[&str]) -> Settings {
 impl Service {
     /// Migrations need a session of their own, which a pooler of transactions does not give.
     pub fn migrate_if_pooled(url: &str) {
-        if pgbouncer::is_wanted() {
+        if crate::pgbouncer::is_wanted() {
             users_svc::migrate(&config(url, &[]).database().unwrap()).unwrap();
         }
     }
@@ -65,10 +60,13 @@ impl Service {
     }
 
     pub fn start_on(url: &str, options: &[&str]) -> Self {
-        let config = if pgbouncer::is_wanted() {
+        let config = if crate::pgbouncer::is_wanted() {
             let pooled = ["--database-prepared-statements", "false"];
             let rest = options.strip_prefix(&MIGRATE).unwrap_or(options);
-            config(&pgbouncer::in_front_of(url), &[&pooled, rest].concat())
+            config(
+                &crate::pgbouncer::in_front_of(url),
+                &[&pooled, rest].concat(),
+            )
         } else {
             config(url, options)
         };
@@ -97,10 +95,7 @@ impl Service {
 
     /// Runs a conversation over one connection.
     pub fn call<T>(&self, talk: impl AsyncFnOnce(&Client) -> T) -> T {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build_local(LocalOptions::default());
-        runtime.unwrap().block_on(async {
+        LocalRuntime::new().unwrap().block_on(async {
             let client = Client::connect(self.addr).await;
             talk(&client).await
         })
@@ -143,7 +138,7 @@ pub struct User {
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Created {
+pub enum CreateAnswer {
     New(User),
     Replay(User),
     Invalid(Vec<String>),
@@ -163,11 +158,11 @@ impl Client {
         Self(Rc::new(client))
     }
 
-    pub async fn create(&self, id: &str, email: &str, name: &str) -> Created {
+    pub async fn create(&self, id: &str, email: &str, name: &str) -> CreateAnswer {
         self.create_within(id, email, name, 0).await
     }
 
-    pub async fn create_within(&self, id: &str, email: &str, name: &str, ms: u32) -> Created {
+    pub async fn create_within(&self, id: &str, email: &str, name: &str, ms: u32) -> CreateAnswer {
         let mut request = self.0.create_user_request();
         request.get().set_id(id);
         request.get().set_email(email);
@@ -175,17 +170,17 @@ impl Client {
         request.get().init_context().set_timeout_ms(ms);
         let response = match request.send().promise.await {
             Ok(response) => response,
-            Err(error) => return Created::Failed(error.kind),
+            Err(error) => return CreateAnswer::Failed(error.kind),
         };
         let response = response.get().unwrap();
         match response.which().unwrap() {
             create_user_response::User(user) if response.get_replayed() => {
-                Created::Replay(decode(user.unwrap()))
+                CreateAnswer::Replay(decode(user.unwrap()))
             }
-            create_user_response::User(user) => Created::New(decode(user.unwrap())),
-            create_user_response::Invalid(faults) => Created::Invalid(fields(faults.unwrap())),
-            create_user_response::EmailTaken(()) => Created::EmailTaken,
-            create_user_response::IdConflict(()) => Created::IdConflict,
+            create_user_response::User(user) => CreateAnswer::New(decode(user.unwrap())),
+            create_user_response::Invalid(faults) => CreateAnswer::Invalid(fields(faults.unwrap())),
+            create_user_response::EmailTaken(()) => CreateAnswer::EmailTaken,
+            create_user_response::IdConflict(()) => CreateAnswer::IdConflict,
         }
     }
 

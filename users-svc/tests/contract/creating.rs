@@ -1,0 +1,104 @@
+//! What `createUser` promises to one caller.
+
+use crate::support::{CreateAnswer, Service, User, fresh_id};
+
+#[test]
+fn created_user_can_be_read() {
+    let service = Service::start();
+    let id = fresh_id();
+    let jane = User {
+        id: id.clone(),
+        email: "Jane@Example.com".into(),
+        name: "Jane Döe".into(),
+    };
+    service.call(async |users| {
+        let created = users
+            .create(&id.to_uppercase(), " Jane@Example.com ", "\tJane Döe")
+            .await;
+        assert_eq!(created, CreateAnswer::New(jane.clone()));
+        assert_eq!(users.get(&id).await, Some(jane.clone()));
+        assert_eq!(users.get(&id.to_uppercase()).await, Some(jane.clone()));
+        assert_eq!(users.list(10, "").await, Ok((vec![jane], String::new())));
+    });
+}
+
+#[test]
+fn create_is_a_replay_only_with_the_same_id_email_and_name() {
+    let service = Service::start();
+    let (id, other) = (fresh_id(), fresh_id());
+    service.call(async |users| {
+        let CreateAnswer::New(user) = users.create(&id, "a@b.io", "A").await else {
+            panic!()
+        };
+        assert_eq!(
+            users.create(&id, " a@b.io", "A ").await,
+            CreateAnswer::Replay(user)
+        );
+        assert_eq!(
+            users.create(&id, "a@b.io", "B").await,
+            CreateAnswer::IdConflict
+        );
+        assert_eq!(
+            users.create(&id, "A@b.io", "A").await,
+            CreateAnswer::IdConflict
+        );
+        assert_eq!(
+            users.create(&id, "x@b.io", "A").await,
+            CreateAnswer::IdConflict
+        );
+        assert_eq!(
+            users.create(&other, "A@B.IO", "A").await,
+            CreateAnswer::EmailTaken
+        );
+    });
+    assert_eq!(service.rows(), 1);
+}
+
+#[test]
+fn empty_id_gets_a_fresh_one() {
+    let service = Service::start();
+    service.call(async |users| {
+        let CreateAnswer::New(user) = users.create("", "a@b.io", "A").await else {
+            panic!()
+        };
+        assert_eq!(users.get(&user.id).await, Some(user));
+        assert_eq!(
+            users.create("", "a@b.io", "A").await,
+            CreateAnswer::EmailTaken
+        );
+    });
+}
+
+#[test]
+fn all_faults_of_a_request_are_listed_and_nothing_is_stored() {
+    let service = Service::start();
+    service.call(async |users| {
+        let expected = ["id", "email", "name"].map(str::to_owned).to_vec();
+        assert_eq!(
+            users.create("7", "jane", "").await,
+            CreateAnswer::Invalid(expected)
+        );
+        let expected = ["pageSize", "pageToken"].map(str::to_owned).to_vec();
+        assert_eq!(users.list(0, "x").await, Err(expected.clone()));
+        assert_eq!(users.list(101, "x").await, Err(expected));
+        assert_eq!(users.get("7").await, None);
+        assert_eq!(users.get(&fresh_id()).await, None);
+    });
+    assert_eq!(service.rows(), 0);
+}
+
+#[test]
+fn text_that_is_not_utf8_is_a_fault_of_its_field() {
+    let service = Service::start();
+    service.call(async |users| {
+        let mut request = users.0.create_user_request();
+        request.get().set_email("a@b.io");
+        request.get().set_name(capnp::text::Reader(b"\xff\xfe"));
+        let response = request.send().promise.await.unwrap();
+        let which = response.get().unwrap().which().unwrap();
+        let users_rpc::users_capnp::create_user_response::Invalid(faults) = which else {
+            panic!()
+        };
+        assert_eq!(faults.unwrap().get(0).get_field().unwrap(), "name");
+    });
+}

@@ -1,0 +1,11 @@
+//! What `schema/users.capnp` promises, asked of a real service on a real PostgreSQL.
+
+#![allow(clippy::unwrap_used)]
+
+mod concurrency;
+mod creating;
+mod database_faults;
+mod listing;
+mod pgbouncer;
+mod startup;
+mod support;
