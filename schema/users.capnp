@@ -1,7 +1,7 @@
 # The contract of the users service: what an object of type `Users` promises to its callers.
 #
 # Usage. The bootstrap capability of TCP port 4001 is a `Users` (Cap'n Proto RPC, level 1, two-party,
-# unpacked). Clients to copy are in `clients/`; in Python (pycapnp), inside `capnp.run`:
+# unpacked). Clients to copy are in `clients/`. In Python (pycapnp), inside `capnp.run`:
 #
 #   stream = await capnp.AsyncIoStream.create_connection(host="127.0.0.1", port=4001)
 #   users = capnp.TwoPartyClient(stream).bootstrap().cast_as(schema.Users)
@@ -10,51 +10,52 @@
 #   reply = await request.send()
 #   print(reply.which(), reply.user.id)
 #
-# Errors. Outcomes that a caller can expect are data: the union of each response. Exceptions are for
-# failures, and say what to do by their type; their text is for logs:
+# Errors. Outcomes that a caller can expect are data: the union of each response. Exceptions are
+# failures. Their type says what to do, and their text is for logs:
 #
 #   overloaded      nothing was written; try again later, or at another replica
 #   failed          the write may or may not have happened
-#   disconnected    the connection broke; of calls that were under way on it: the same as `failed`
-#   unimplemented   the service is of a version that has no such method; nothing was written
+#   disconnected    the connection broke; a call that was in flight on it has `failed`
+#   unimplemented   this version of the service has no such method; nothing was written
 #
-# Trying again. Any call may be repeated after any failure: reads have no effect, and `createUser` with
-# the same id, email and name has its effect once, whoever repeats it, when, and on whichever replica.
-# That is also how to find out what became of a create that `failed`. Repeat a few times, after a pause
-# that grows and has a random part; without an id of yours, never.
+# Retries. Every call may be repeated after any failure. Reads have no effect, and `createUser` with the
+# same id, email and name has its effect once, however often and on whichever replica it is repeated.
+# Repeating a create that `failed` is also the way to find out what became of it; until an attempt
+# settles it, a later `overloaded` does not mean that nothing was written. Repeat a few times, after a
+# pause that grows and has a random part. Never repeat a create without an id of your own.
 #
-# Limits. A message to the service has at most 128 KiB, one from it at most 1 MiB; a message must
-# arrive within 10 seconds of its first byte, the first one of a connection within 10 seconds of
-# connecting. Between messages a connection may rest for ever. Calls are answered as they are done, not in
-# order: send many at once, up to some thousands on a connection; what is beyond the share that one
-# connection gets is answered `overloaded`. A call that is given up leaves something behind until its
-# connection ends; after ten thousand the service ends it, when what is under way is answered. Text is
-# UTF-8; what is not is a fault of its field.
+# Limits. A message to the service has at most 128 KiB, a message from it at most 1 MiB. A message must
+# arrive within 10 seconds of its first byte, and the first message of a connection within 10 seconds of
+# connecting. Between messages a connection may be idle for ever. Answers come in the order in which the
+# calls are done, so send many at once, up to some thousands on a connection; calls beyond a connection's
+# share of the service are answered `overloaded`. A call that its caller abandons leaves something behind
+# until its connection ends. After ten thousand of them the service answers what is in flight and ends the
+# connection. Text is UTF-8; text that is not is a fault of its field.
 #
-# Evolution. To change this file, add: fields to structs, methods with the next number, members to a
-# union (callers must treat a member that they do not know as `failed`). Never renumber, retype, reuse
-# or remove; a field that is not sent has its default, which must mean what its absence meant. After any
-# change run the command that `tests/compiler_request.rs` names; the first published version is kept in the
-# tests, and its clients must go on working.
+# Evolution. Add fields to structs, methods with the next number, and members to unions; callers must treat
+# a member that they do not know as `failed`. Never renumber, retype, reuse or remove. A field that is not
+# sent has its default, which must mean what its absence meant. After a change, run the command that
+# `tests/compiler_request.rs` names. The tests keep the first published version, whose clients must work
+# for ever.
 @0xd3dbd68c315e4e00;
 
 interface Users {
   # Creates, reads and lists users.
 
   createUser @0 CreateUserRequest -> CreateUserResponse;
-  # Stores a user, exactly once. Answers after the row is durable: flushed to disk by PostgreSQL, and
-  # by its synchronous standbys if it has any. Calls that arrive together share a commit.
+  # Stores a user, exactly once. Answers once the row is durable: flushed to disk by PostgreSQL, and by its
+  # synchronous standbys if it has any. Calls that arrive together share a commit.
 
   getUser @1 GetUserRequest -> GetUserResponse;
-  # Reads one user. Sees every create that was answered before it was called.
+  # Reads one user. Sees every create that was answered before this call.
 
   listUsers @2 ListUsersRequest -> ListUsersResponse;
-  # Reads all users, a page at a time, in the order of their ids. Users that are created meanwhile may
-  # be missed when their ids lie before the page; none is listed twice.
+  # Reads all users, a page at a time, in the order of their ids. No user is listed twice. A user that is
+  # created meanwhile is missed when its id lies before the page.
 
   health @3 HealthRequest -> HealthResponse;
   # Tells whether calls can succeed now: the service is not stopping, and its database answers and takes
-  # writes. Answers within half a second or so, whatever the database does.
+  # writes. Answers within about half a second, whatever the database does.
 }
 
 struct User {
@@ -71,22 +72,21 @@ struct User {
 }
 
 struct CallContext {
-  # What travels with every call, whichever method it is.
+  # Travels with every call, whichever method it is.
 
   timeoutMs @0 :UInt32;
-  # How long the caller will wait, in milliseconds from when the service reads the call. A call
-  # that is still queued then is dropped, with `overloaded`. 0: as long as the service allows.
+  # How long the caller waits, in milliseconds from when the service reads the call. A call that is still
+  # queued then is dropped and answered `overloaded`. 0: as long as the service allows.
 
   traceparent @1 :Text;
-  # The caller's position in its trace, in the form of W3C Trace Context. Empty: no trace.
+  # The caller's span, as a `traceparent` of W3C Trace Context. Empty: no trace.
 }
 
 struct FieldError {
   # One fault of a request.
 
   field @0 :Text;
-  # Name of the field at fault: "id", "email", "name", "pageSize" or "pageToken". Empty: the request
-  # as a whole.
+  # The field at fault: "id", "email", "name", "pageSize" or "pageToken". Empty: the request as a whole.
 
   reason @1 :Text;
   # What a right value looks like, as the rest of a sentence that starts with the field's name.
@@ -94,9 +94,9 @@ struct FieldError {
 
 struct CreateUserRequest {
   id @0 :Text;
-  # The new user's id, a UUID that the caller picks. It makes the call safe to repeat: creating again
-  # with the same id, email and name is a replay, with the same answer and no second row.
-  # Empty: the service mints a UUIDv7, and the call is not safe to repeat.
+  # The new user's id, a UUID that the caller picks. It makes the call safe to repeat: creating again with
+  # the same id, email and name is a replay, with the same answer and no second row. Empty: the service
+  # mints a UUIDv7, and the call is not safe to repeat.
 
   email @1 :Text;
   # ASCII, at most 254 bytes after trimming, a local part, "@" and a domain with a dot.
@@ -113,7 +113,7 @@ struct CreateUserResponse {
     # It is stored.
 
     invalid @1 :List(FieldError);
-    # The request breaks rules; all faults are listed. Nothing was stored.
+    # The request breaks rules. All faults are listed. Nothing was stored.
 
     emailTaken @2 :Void;
     # Another user has this e-mail address. Nothing was stored.
@@ -164,7 +164,7 @@ struct ListUsersResponse {
     }
 
     invalid @2 :List(FieldError);
-    # The request breaks rules; all faults are listed.
+    # The request breaks rules. All faults are listed.
   }
 }
 
