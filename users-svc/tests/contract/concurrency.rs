@@ -49,7 +49,7 @@ fn concurrent_creates_of_one_id_are_told_apart() {
     for round in 0..20 {
         let id = fresh_id();
         // Odd ones ask for another e-mail address under the same id.
-        let user = |i| (id.clone(), format!("{}-{round}@b.io", i % 2), "A");
+        let user = |i: usize| (id.clone(), format!("{}-{round}@b.io", i % 2), "A");
         let answers = create_at_once(&service, 32, user);
         let conflicts = count(&answers, |a| *a == CreateAnswer::IdConflict);
         let counts = (
@@ -66,7 +66,7 @@ fn concurrent_creates_of_one_id_are_told_apart() {
 fn batches_that_reuse_ids_across_emails_all_get_answers() {
     let service = Service::start();
     let ids: Vec<String> = (0..8).map(|_| fresh_id()).collect();
-    let user = |i| (ids[i * 7 % 8].clone(), format!("u{}@b.io", i % 13), "A");
+    let user = |i: usize| (ids[i * 7 % 8].clone(), format!("u{}@b.io", i % 13), "A");
     let answers = create_at_once(&service, 2000, user);
     assert_eq!(count(&answers, |a| matches!(a, CreateAnswer::Failed(_))), 0);
     let created = i64::try_from(count(&answers, is_new)).unwrap();
