@@ -46,6 +46,9 @@ pub struct Reading {
 }
 
 impl Load {
+    /// All of them, which take turns.
+    pub const ALL: [Self; 4] = [Self::Create, Self::Get, Self::Floor, Self::Insert];
+
     /// For the tables.
     pub fn name(self) -> &'static str {
         match self {

@@ -2,6 +2,7 @@
 //! its limits, and writes tables and plots.
 
 mod load;
+mod plot;
 mod report;
 mod scale;
 mod system;
@@ -60,18 +61,17 @@ fn main() -> anyhow::Result<()> {
     report.ready = system.ready;
     system.create_ids()?;
     for &connections in &args.connections {
-        let loads = [Load::Create, Load::Get, Load::Floor, Load::Insert];
-        let mut readings: Vec<Vec<Reading>> = vec![Vec::new(); loads.len()];
+        let mut readings: Vec<Vec<Reading>> = vec![Vec::new(); Load::ALL.len()];
         // The first round warms up.
         for round in 0..=args.rounds {
-            for (load, readings) in loads.iter().zip(&mut readings) {
+            for (load, readings) in Load::ALL.iter().zip(&mut readings) {
                 let reading = load.run(&system, &server, connections, args.seconds)?;
                 if round > 0 {
                     readings.push(reading);
                 }
             }
         }
-        for (load, readings) in loads.into_iter().zip(readings) {
+        for (load, readings) in Load::ALL.into_iter().zip(readings) {
             report.add(load.name(), connections, &readings)?;
         }
     }

@@ -3,10 +3,13 @@
 use std::{fmt::Write as _, fs, ops::Range, path::Path, process::Command, time::Duration};
 
 use anyhow::Context as _;
-use plotters::prelude::*;
 use postgres_server::Server;
 
-use crate::{Args, load::Reading};
+use crate::{
+    Args,
+    load::{Load, Reading},
+    plot::{Line, plot},
+};
 
 /// All that a run found out.
 pub struct Report {
@@ -124,20 +127,26 @@ impl Report {
         if !self.plotted {
             return Ok(());
         }
-        self.plot(
-            &folder.join("throughput.svg"),
-            "per second",
-            &["create", "get", "HTTP floor", "INSERT per commit"],
-            |r| r.per_second,
-        )?;
-        self.plot(
-            &folder.join("latency.svg"),
-            "median latency, ms",
-            &["create", "get", "HTTP floor", "INSERT per commit"],
-            |r| r.p50_ms,
-        )?;
+        let throughput = self.lines(|reading| reading.per_second);
+        plot(&folder.join("throughput.svg"), "per second", &throughput)?;
+        let latency = self.lines(|reading| reading.p50_ms);
+        plot(&folder.join("latency.svg"), "median latency, ms", &latency)?;
         eprintln!("written to {}", folder.display());
         Ok(())
+    }
+
+    /// A line to plot for each load: a value over the numbers of connections.
+    fn lines(&self, value: fn(&Reading) -> f64) -> Vec<Line<'static>> {
+        let line = |load: Load| {
+            let rows = self.rows.iter().filter(|row| row.load == load.name());
+            #[expect(clippy::cast_precision_loss)]
+            let points = rows.map(|row| (row.connections as f64, value(&row.median)));
+            Line {
+                name: load.name(),
+                points: points.collect(),
+            }
+        };
+        Load::ALL.map(line).into()
     }
 
     fn page(&self) -> anyhow::Result<String> {
@@ -202,70 +211,6 @@ impl Report {
             )?;
         }
         Ok(csv)
-    }
-
-    /// A line for each of `loads` over the numbers of connections, both axes logarithmic.
-    fn plot(
-        &self,
-        path: &Path,
-        unit: &str,
-        loads: &[&str],
-        value: fn(&Reading) -> f64,
-    ) -> anyhow::Result<()> {
-        let points = |load: &str| -> Vec<(f64, f64)> {
-            let rows = self.rows.iter().filter(|row| row.load == load);
-            #[expect(clippy::cast_precision_loss)]
-            rows.map(|row| (row.connections as f64, value(&row.median)))
-                .collect()
-        };
-        let all: Vec<(f64, f64)> = loads.iter().flat_map(|load| points(load)).collect();
-        let range = |of: fn(&(f64, f64)) -> f64, margin: f64| {
-            let (low, high) = all
-                .iter()
-                .map(of)
-                .fold((f64::INFINITY, 0.0_f64), |(low, high), v| {
-                    (low.min(v), high.max(v))
-                });
-            (low / margin)..(high * margin)
-        };
-        let values = range(|p| p.1, 1.5);
-        let area = SVGBackend::new(path, (800, 500)).into_drawing_area();
-        area.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&area)
-            .margin(16)
-            .x_label_area_size(44)
-            .y_label_area_size(70)
-            .build_cartesian_2d(
-                range(|p| p.0, 1.2).log_scale(),
-                // With room above the lines for their names.
-                (values.start..values.end * 8.0).log_scale(),
-            )?;
-        chart
-            .configure_mesh()
-            .x_desc("connections")
-            .y_desc(unit)
-            .label_style(("sans-serif", 14))
-            .x_label_formatter(&|x| format!("{x:.0}"))
-            .y_label_formatter(&|y| format!("{y}"))
-            .draw()?;
-        let colours = [&RED, &BLUE, &GREEN, &BLACK];
-        for (load, colour) in loads.iter().zip(colours) {
-            chart
-                .draw_series(LineSeries::new(points(load), colour.stroke_width(2)).point_size(4))?
-                .label(*load)
-                .legend(move |(x, y)| {
-                    PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2))
-                });
-        }
-        chart
-            .configure_series_labels()
-            .label_font(("sans-serif", 14))
-            .border_style(BLACK)
-            .background_style(WHITE)
-            .position(SeriesLabelPosition::UpperLeft)
-            .draw()?;
-        area.present()?;
-        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     env, fs,
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -83,41 +83,47 @@ impl System {
             ids: NamedTempFile::new()?,
             ready: Default::default(),
         };
-        // As they are deployed: a log line per request, into a file, and metrics.
         let mut addrs = Vec::new();
         for _ in 0..replicas {
-            let (rpc, admin) = (free_addr()?, free_addr()?);
-            let (users, ready) = Program::start(
-                "users-svc",
-                &[
-                    ("WORKERS", &workers),
-                    ("RPC_ADDR", &rpc.to_string()),
-                    ("DATABASE_URL", &system.server_url),
-                    ("ADMIN_ADDR", &admin.to_string()),
-                ],
-            )?;
-            system.users.push(users);
-            system.ready.0 = ready;
-            addrs.push(rpc);
+            addrs.push(system.add_users(&workers)?);
         }
         system.rpc_port = addrs.first().context("no replica")?.port();
         let addrs: Vec<String> = addrs.iter().map(ToString::to_string).collect();
         for _ in 0..gateways {
-            let (http, admin) = (free_addr()?, free_addr()?);
-            let (gateway, ready) = Program::start(
-                "gateway",
-                &[
-                    ("WORKERS", &workers),
-                    ("HTTP_ADDR", &http.to_string()),
-                    ("USERS_ADDR", &addrs.join(",")),
-                    ("ADMIN_ADDR", &admin.to_string()),
-                ],
-            )?;
-            system.gateways.push(gateway);
-            system.ready.1 = ready;
-            system.urls.push(format!("http://{http}"));
+            system.add_gateway(&workers, &addrs.join(","))?;
         }
         Ok(system)
+    }
+
+    /// Starts a users service as it is deployed: with a log line per request, into a file, and metrics.
+    fn add_users(&mut self, workers: &str) -> anyhow::Result<SocketAddr> {
+        let (rpc, admin) = (free_addr()?, free_addr()?.to_string());
+        let settings = [
+            ("WORKERS", workers),
+            ("RPC_ADDR", &rpc.to_string()),
+            ("DATABASE_URL", &self.server_url),
+            ("ADMIN_ADDR", &admin),
+        ];
+        let (users, ready) = Program::start("users-svc", &settings)?;
+        self.users.push(users);
+        self.ready.0 = ready;
+        Ok(rpc)
+    }
+
+    /// The same for a gateway of the users services at `users_addr`.
+    fn add_gateway(&mut self, workers: &str, users_addr: &str) -> anyhow::Result<()> {
+        let (http, admin) = (free_addr()?.to_string(), free_addr()?.to_string());
+        let settings = [
+            ("WORKERS", workers),
+            ("HTTP_ADDR", &http),
+            ("USERS_ADDR", users_addr),
+            ("ADMIN_ADDR", &admin),
+        ];
+        let (gateway, ready) = Program::start("gateway", &settings)?;
+        self.gateways.push(gateway);
+        self.ready.1 = ready;
+        self.urls.push(format!("http://{http}"));
+        Ok(())
     }
 
     fn programs(&self) -> impl Iterator<Item = &Program> {
@@ -220,7 +226,7 @@ impl Program {
     }
 
     /// Starts it, and tells how long it took until its healthcheck succeeded.
-    fn start(name: &str, settings: &[(&str, &String)]) -> anyhow::Result<(Self, Duration)> {
+    fn start(name: &str, settings: &[(&str, &str)]) -> anyhow::Result<(Self, Duration)> {
         let begin = Instant::now();
         let started = Self::command(name)?
             .envs(settings.iter().copied())
