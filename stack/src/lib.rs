@@ -21,7 +21,8 @@ const POLL: Duration = Duration::from_millis(20);
 /// gateway on port 3000. Ctrl-C stops everything.
 ///
 /// The services take their settings from the environment, except that the gateway always uses the users
-/// service beside it; `cargo run -p gateway -- --help` and `cargo run -p users-svc -- --help` list them.
+/// service beside it, which always migrates its database; `cargo run -p gateway -- --help` and
+/// `cargo run -p users-svc -- --help` list them.
 #[derive(Debug, Parser)]
 #[command(name = "stack", version)]
 pub struct Settings {
