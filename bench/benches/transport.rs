@@ -10,14 +10,11 @@ use std::{net::Ipv4Addr, rc::Rc};
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::future::join_all;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    runtime::LocalRuntime,
-};
-use users_rpc::{
-    transport,
-    users_capnp::users::{self, CreateUserParams, CreateUserResults},
-};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::LocalRuntime;
+use users_rpc::transport;
+use users_rpc::users_capnp::users;
+use users_rpc::users_capnp::users::{CreateUserParams, CreateUserResults};
 
 /// Enough for one iteration to dwarf the start of the process when instructions are counted.
 const CALLS: u64 = 10_000;

@@ -1,9 +1,7 @@
 //! The loads: wrk against the gateway, and pgbench against PostgreSQL alone.
 
-use std::{
-    process::{Command, Output},
-    thread,
-};
+use std::process::{Command, Output};
+use std::thread;
 
 use anyhow::{Context as _, bail, ensure};
 use postgres_server::Server;

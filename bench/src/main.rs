@@ -13,11 +13,9 @@ use anyhow::{Context as _, ensure};
 use clap::Parser;
 use postgres_server::Server;
 
-use crate::{
-    load::{Load, Reading},
-    report::Report,
-    system::System,
-};
+use crate::load::{Load, Reading};
+use crate::report::Report;
+use crate::system::System;
 
 /// Measures the users backend on this machine.
 #[derive(Debug, Parser)]

@@ -5,11 +5,9 @@ use std::{fmt::Write as _, fs, ops::Range, path::Path, process::Command, time::D
 use anyhow::Context as _;
 use postgres_server::Server;
 
-use crate::{
-    Args,
-    load::{Load, Reading},
-    plot::{Line, plot},
-};
+use crate::Args;
+use crate::load::{Load, Reading};
+use crate::plot::{Line, plot};
 
 /// All that a run found out.
 pub struct Report {

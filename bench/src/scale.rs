@@ -6,12 +6,10 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 use postgres_server::Server;
 
-use crate::{
-    Args,
-    load::{Load, Reading},
-    report::Report,
-    system::System,
-};
+use crate::Args;
+use crate::load::{Load, Reading};
+use crate::report::Report;
+use crate::system::System;
 
 /// Gateways and users services.
 const SHAPES: [(usize, usize); 6] = [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)];

@@ -1,15 +1,12 @@
 //! The system under load: the release binaries of both services, and what the kernel knows of them.
 
-use std::{
-    collections::HashMap,
-    env, fs,
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
 use anyhow::{Context as _, ensure};
 use postgres_server::{Server, ports::free_addr};

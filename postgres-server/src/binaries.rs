@@ -1,10 +1,8 @@
 //! Where this machine keeps PostgreSQL's programs, or what to do when it has none.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
 
 use anyhow::{Context as _, bail};
 

@@ -1,20 +1,17 @@
 //! The directory of a server's data: created whole or not at all, and used by one process at a time.
 
-use std::{
-    fs::{self, File},
-    io::{ErrorKind, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown},
-    path::Path,
-};
+use std::fs;
+use std::fs::File;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown};
+use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::{
-    binaries::Binaries,
-    run_as::{command, server_user},
-};
+use crate::binaries::Binaries;
+use crate::run_as::{command, server_user};
 
 /// A temporary directory that the user whom the server runs as can write to.
 pub fn temporary() -> anyhow::Result<TempDir> {

@@ -1,13 +1,9 @@
 //! Ports for programs that are started with one, instead of being asked which they got.
 
-use std::{
-    io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    sync::{
-        LazyLock,
-        atomic::{AtomicU16, Ordering},
-    },
-};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Below what systems give to outgoing connections and to port 0 (Linux: from 32768, others: from
 /// 49152). There, any connection of another program could take a port that is found free, before the

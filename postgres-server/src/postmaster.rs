@@ -1,13 +1,11 @@
 //! The server's process: started under a watch that ends it together with the process that started it.
 
-use std::{
-    fs::{self, File},
-    io::{ErrorKind, Read as _, Seek as _, SeekFrom},
-    path::Path,
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::fs::File;
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use anyhow::{Context as _, bail, ensure};
 use nix::unistd::Pid;

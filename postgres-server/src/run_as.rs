@@ -1,10 +1,8 @@
 //! Running PostgreSQL's programs: as which user, and with what environment.
 
-use std::{
-    os::unix::process::CommandExt as _,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 use nix::unistd::{User, geteuid};

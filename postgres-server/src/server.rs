@@ -1,25 +1,22 @@
 //! A PostgreSQL server of one's own: started, stopped, crashed and started again.
 
-use std::{
-    fs::{self, File},
-    io::Write as _,
-    path::{Path, PathBuf},
-    process::Child,
-    time::Duration,
-};
+use std::fs;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::{Signal, kill};
 use postgres::{Client, NoTls};
 use uuid::Uuid;
 
-use crate::{
-    binaries::Binaries,
-    data_dir,
-    ports::free_port,
-    postmaster::{self, wait_until},
-    run_as::command,
-};
+use crate::binaries::Binaries;
+use crate::ports::free_port;
+use crate::postmaster::wait_until;
+use crate::run_as::command;
+use crate::{data_dir, postmaster};
 
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -109,25 +106,21 @@ impl Server {
     }
 
     /// The server's version, such as "PostgreSQL 15.14".
-    #[must_use]
     pub fn version(&self) -> &str {
         &self.binaries.version
     }
 
     /// One of the programs that came with it, such as `pgbench`.
-    #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
         self.binaries.initdb.with_file_name(name)
     }
 
     /// The port of 127.0.0.1 that it listens on.
-    #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
     /// URL of one of its databases, for the superuser `postgres`.
-    #[must_use]
     pub fn url(&self, database: &str) -> String {
         format!(
             "postgres://postgres:{}@127.0.0.1:{}/{database}",

@@ -1,16 +1,13 @@
 //! `healthcheck` subcommands, for images without a shell: they ask the service of this machine, and exit.
 
-use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    process::ExitCode,
-    time::Duration,
-};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
 
 /// How long a healthcheck waits for an answer.
 pub const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The exit status for whether a service is ready; why it is not goes to standard error.
-#[must_use]
 pub fn exit_code(ready: &anyhow::Result<()>) -> ExitCode {
     match ready {
         Ok(()) => ExitCode::SUCCESS,
@@ -22,7 +19,6 @@ pub fn exit_code(ready: &anyhow::Result<()>) -> ExitCode {
 }
 
 /// The address at which a program of this machine reaches what listens on `addr`.
-#[must_use]
 pub fn local_addr(mut addr: SocketAddr) -> SocketAddr {
     if addr.ip().is_unspecified() {
         addr.set_ip(match addr {

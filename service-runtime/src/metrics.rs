@@ -55,7 +55,6 @@ pub struct HistogramFamily<L> {
 
 impl<L: Eq + Hash> HistogramFamily<L> {
     /// `register` makes the histogram for a set of labels.
-    #[must_use]
     pub fn new(register: fn(&L) -> Histogram) -> Self {
         Self {
             histograms: RefCell::default(),

@@ -1,9 +1,7 @@
 //! The start of a service's process: everything that runs before it serves.
 
-use std::{
-    io::ErrorKind,
-    net::{SocketAddr, TcpListener},
-};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
 
 use anyhow::anyhow;
 use tokio_util::sync::CancellationToken;

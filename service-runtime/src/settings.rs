@@ -60,7 +60,6 @@ pub fn milliseconds(text: &str) -> Result<Duration, String> {
 }
 
 /// The parser of a number of things, of which there must be at least one.
-#[must_use]
 pub fn count() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=1_000_000)
 }

@@ -5,12 +5,10 @@ use std::{future::Future, io, net::TcpListener, rc::Rc, sync::Arc, thread, time:
 
 use anyhow::{Context as _, anyhow};
 use socket2::SockRef;
-use tokio::{
-    net::TcpStream,
-    runtime::{Builder, LocalRuntime},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time::{sleep, timeout},
-};
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, LocalRuntime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{limits, settings::ProcessSettings};
@@ -36,7 +34,6 @@ pub trait Worker: 'static {
 type Accepted = (std::net::TcpStream, OwnedSemaphorePermit);
 
 /// How many threads `settings` asks for.
-#[must_use]
 pub fn count(settings: &ProcessSettings) -> usize {
     match settings.workers {
         0 => thread::available_parallelism().map_or(1, usize::from),

@@ -1,12 +1,10 @@
 //! The whole system in one process: a private PostgreSQL, the users service and the gateway.
 
-use std::{
-    io::{self, Write as _},
-    net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
-    thread,
-    time::Duration,
-};
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{io, thread};
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Parser;

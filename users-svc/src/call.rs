@@ -1,30 +1,21 @@
 //! A call, from admission to answer: the limits it must pass, its span and measurement, and that a panic
 //! costs nobody else anything.
 
-use std::{
-    cell::Cell,
-    panic::AssertUnwindSafe,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::cell::Cell;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use capnp::ErrorKind;
 use futures::FutureExt as _;
 use metrics::{Gauge, gauge, histogram};
-use service_runtime::{
-    metrics::HistogramFamily,
-    trace::{Span, SpanKind, TraceContext},
-};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
-use tokio_util::{
-    sync::CancellationToken,
-    task::{TaskTracker, task_tracker::TaskTrackerToken},
-};
+use service_runtime::metrics::HistogramFamily;
+use service_runtime::trace::{Span, SpanKind, TraceContext};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::outcome::CallFailure;
 

@@ -3,18 +3,14 @@
 use std::rc::Rc;
 
 use service_runtime::workers::Worker;
-use tokio::{
-    net::TcpStream,
-    task::{spawn_local, yield_now},
-};
+use tokio::net::TcpStream;
+use tokio::task::{spawn_local, yield_now};
 use tokio_util::sync::CancellationToken;
 use users_rpc::transport;
 
-use crate::{
-    call::{Admission, Calls},
-    queues::{QueueHandles, Queues},
-    service::UsersService,
-};
+use crate::call::{Admission, Calls};
+use crate::queues::{QueueHandles, Queues};
+use crate::service::UsersService;
 
 /// Turns of the event loop that the RPC system takes at most to hand the last answers to the writer.
 const TURNS_TO_ANSWER: usize = 4;

@@ -3,25 +3,19 @@
 //! Under little load a batch is one call, and nothing waits for company. Under more, everything that
 //! arrived while the last batch ran is the next one: the busier, the fewer commits per call.
 
-use std::{
-    collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
-    rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use metrics::{Gauge, Histogram, gauge, histogram};
 use parking_lot::Mutex;
 use service_runtime::trace::{Span, SpanKind, TraceContext};
-use tokio::{
-    sync::{Notify, mpsc, oneshot},
-    task::{spawn_blocking, spawn_local},
-    time::{Instant, MissedTickBehavior, interval, timeout_at},
-};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::{spawn_blocking, spawn_local};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use crate::outcome::{BatchResults, CallFailure};
 

@@ -15,12 +15,10 @@ mod settings;
 mod store;
 mod user;
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    process::ExitCode,
-    sync::Arc,
-    thread,
-};
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
 
 use anyhow::{Context as _, anyhow, ensure};
 use service_runtime::{health, workers};
@@ -68,7 +66,6 @@ pub fn run(
 }
 
 /// Asks the service of this machine whether it is serving, and returns the exit status for that.
-#[must_use]
 pub fn healthcheck(settings: &Settings) -> ExitCode {
     health::exit_code(&ready(settings.rpc_addr))
 }

@@ -3,11 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use service_runtime::{
-    logging,
-    process::{Process, listen},
-    settings,
-};
+use service_runtime::process::{Process, listen};
+use service_runtime::{logging, settings};
 use users_svc::{Command, Settings};
 
 fn main() -> anyhow::Result<ExitCode> {

@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::{
-    Settings,
-    group_commit::{GroupCommit, Handle},
-    outcome::InsertOutcome,
-    store::Store,
-    user::{NewUser, User},
-};
+use crate::Settings;
+use crate::group_commit::{GroupCommit, Handle};
+use crate::outcome::InsertOutcome;
+use crate::store::Store;
+use crate::user::{NewUser, User};
 
 /// The queues of the process.
 pub struct Queues {

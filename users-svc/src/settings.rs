@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use clap::ArgAction::Set;
 use clap::{Parser, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
 use service_runtime::settings::{ProcessSettings, count, milliseconds};
@@ -42,12 +43,7 @@ pub struct Settings {
 
     /// Prepare statements once on each connection. Turn it off for a pgbouncer that pools transactions
     /// and does not know prepared statements: statements are then parsed anew each time.
-    #[arg(
-        long,
-        env = "DATABASE_PREPARED_STATEMENTS",
-        default_value = "true",
-        action = clap::ArgAction::Set
-    )]
+    #[arg(long, env = "DATABASE_PREPARED_STATEMENTS", default_value_t = true, action = Set)]
     pub database_prepared_statements: bool,
 
     /// Bring the schema up to date before serving. Otherwise an old one is a refusal to start, and
@@ -58,7 +54,7 @@ pub struct Settings {
         default_value = "false",
         num_args = 0..=1,
         default_missing_value = "true",
-        action = clap::ArgAction::Set
+        action = Set
     )]
     pub migrate_on_start: bool,
 

@@ -53,14 +53,12 @@ impl Email {
     }
 
     /// The address, in the case it was given.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// What must be unique: the address without regard to case. PostgreSQL computes the same with
     /// `lower(email COLLATE "C")`.
-    #[must_use]
     pub fn unique_key(&self) -> String {
         self.0.to_ascii_lowercase()
     }
@@ -84,7 +82,6 @@ impl Name {
     }
 
     /// The name.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -111,13 +108,11 @@ impl UserId {
     }
 
     /// A new id for a caller that brings none: a UUIDv7.
-    #[must_use]
     pub fn mint() -> Self {
         Self(Uuid::now_v7())
     }
 
     /// The UUID.
-    #[must_use]
     pub fn uuid(self) -> Uuid {
         self.0
     }
@@ -137,7 +132,6 @@ pub struct NewUser {
 impl NewUser {
     /// Whether to create this user when `stored` exists is a replay: the same id, e-mail address and
     /// name. The same id with other content is an id conflict.
-    #[must_use]
     pub fn is_replay_of(&self, stored: &User) -> bool {
         let User { id, email, name } = stored;
         self.id.uuid() == *id && self.email.as_str() == email && self.name.as_str() == name

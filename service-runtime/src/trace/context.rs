@@ -15,7 +15,6 @@ pub struct TraceContext {
 
 impl TraceContext {
     /// A trace that nobody has begun before, and that is not recorded.
-    #[must_use]
     pub fn fresh() -> Self {
         Self {
             trace_id: fastrand::u128(1..),
@@ -25,7 +24,6 @@ impl TraceContext {
     }
 
     /// The trace's id in text: 32 hexadecimal digits.
-    #[must_use]
     pub fn trace_id(&self) -> String {
         format!("{:032x}", self.trace_id)
     }

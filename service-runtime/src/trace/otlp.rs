@@ -5,17 +5,13 @@
 
 use std::{env, sync::OnceLock};
 
-use opentelemetry::{
-    Context, KeyValue, SpanId, TraceFlags, TraceId,
-    trace::{
-        Link, Span as _, SpanBuilder, SpanContext, SpanKind as OtelKind, Status,
-        TraceContextExt as _, TraceState, Tracer as _, TracerProvider as _,
-    },
+use opentelemetry::trace::{
+    Link, Span as _, SpanBuilder, SpanContext, SpanKind as OtelKind, Status, TraceContextExt as _,
+    TraceState, Tracer as _, TracerProvider as _,
 };
-use opentelemetry_sdk::{
-    Resource,
-    trace::{SdkTracer, SdkTracerProvider, Span},
-};
+use opentelemetry::{Context, KeyValue, SpanId, TraceFlags, TraceId};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
 
 use crate::trace::{SpanKind, TraceContext};
 

@@ -25,13 +25,11 @@ pub struct Span {
 #[cfg_attr(not(feature = "otlp"), expect(unused_variables))]
 impl Span {
     /// Begins a span under `parent`, or a trace.
-    #[must_use]
     pub fn start(name: &'static str, kind: SpanKind, parent: Option<TraceContext>) -> Self {
         Self::linked(name, kind, parent, &[])
     }
 
     /// The same, with links to the spans that it does its work for.
-    #[must_use]
     pub fn linked(
         name: &'static str,
         kind: SpanKind,
@@ -53,7 +51,6 @@ impl Span {
     }
 
     /// How other processes refer to it.
-    #[must_use]
     pub fn context(&self) -> TraceContext {
         self.context
     }

@@ -8,12 +8,11 @@ use capnp::capability::Client;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use service_runtime::trace::TraceContext;
 use tokio::{net::TcpStream, task::spawn_local, time::Instant};
-use users_rpc::{
-    transport,
-    users_capnp::users::{
-        self, CreateUserParams, CreateUserResults, GetUserParams, GetUserResults, HealthParams,
-        HealthResults, ListUsersParams, ListUsersResults,
-    },
+use users_rpc::transport;
+use users_rpc::users_capnp::users;
+use users_rpc::users_capnp::users::{
+    CreateUserParams, CreateUserResults, GetUserParams, GetUserResults, HealthParams,
+    HealthResults, ListUsersParams, ListUsersResults,
 };
 
 use crate::{call::Calls, outcome::InsertOutcome, queues::QueueHandles, user::UserId};

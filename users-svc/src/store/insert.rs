@@ -4,25 +4,19 @@
 //! what was not inserted is explained by the rows that stood in the way. When an attempt may have written
 //! and its answer is lost, the batch is attempted once more with the same ids, which finds out.
 
-use std::{
-    collections::{HashMap, HashSet},
-    slice,
-    time::Instant,
-};
+use std::collections::{HashMap, HashSet};
+use std::slice;
+use std::time::Instant;
 
 use postgres::Client;
 use uuid::Uuid;
 
-use super::{
-    Store,
-    error::StatementError,
-    pool::Trust,
-    statements::{Statements, UserColumns},
-};
-use crate::{
-    outcome::{BatchResults, CallFailure, InsertOutcome},
-    user::{NewUser, User},
-};
+use super::Store;
+use super::error::StatementError;
+use super::pool::Trust;
+use super::statements::{Statements, UserColumns};
+use crate::outcome::{BatchResults, CallFailure, InsertOutcome};
+use crate::user::{NewUser, User};
 
 /// Attempts at a batch that meets deadlocks or serialization failures. Callers that reuse ids across
 /// e-mail addresses can cause one, and the others of the batch are not to suffer.

@@ -13,11 +13,9 @@ use std::{collections::HashMap, time::Duration};
 
 use uuid::Uuid;
 
-use crate::{
-    Settings,
-    outcome::{BatchResults, CallFailure},
-    user::User,
-};
+use crate::Settings;
+use crate::outcome::{BatchResults, CallFailure};
+use crate::user::User;
 use pool::Pool;
 use statements::SELECT_WRITABLE;
 
@@ -57,7 +55,6 @@ impl Store {
     }
 
     /// Whether the database answers and takes writes.
-    #[must_use]
     pub fn is_writable(&self) -> bool {
         self.pool
             .read(|client, _| client.query_typed_one(SELECT_WRITABLE, &[])?.try_get(0))

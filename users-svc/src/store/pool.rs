@@ -1,18 +1,14 @@
 //! The pool: a working connection for each statement, and what is kept with it.
 
-use std::{
-    sync::LazyLock,
-    time::{Duration, Instant},
-};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use postgres::{Client, NoTls, error::SqlState};
 use r2d2_postgres::{PostgresConnectionManager, r2d2};
 
-use super::{
-    error::StatementError,
-    pool_events::{ConnectErrors, PoolGauges},
-    statements::{Statements, TERMINATE_SELF},
-};
+use super::error::StatementError;
+use super::pool_events::{ConnectErrors, PoolGauges};
+use super::statements::{Statements, TERMINATE_SELF};
 use crate::Settings;
 
 /// A connection that has been idle for longer is tried before it is trusted.
@@ -29,7 +25,7 @@ pub struct Pool {
     /// of no use yet could take the last connections there are, and the migration would get none.
     connections: LazyLock<r2d2::Pool<Manager>, Box<dyn FnOnce() -> r2d2::Pool<Manager> + Send>>,
     timeout: Duration,
-    prepare: bool,
+    prepares: bool,
 }
 
 /// Which connections a statement may run on.
@@ -65,7 +61,7 @@ impl Pool {
         Self {
             connections: LazyLock::new(Box::new(open)),
             timeout,
-            prepare: settings.database_prepared_statements,
+            prepares: settings.database_prepared_statements,
         }
     }
 
@@ -76,27 +72,29 @@ impl Pool {
         work: impl FnOnce(&mut Client, &Statements) -> Result<T, postgres::Error>,
     ) -> Result<T, StatementError> {
         let mut connection = self.working_connection(trust)?;
-        let statements = self.statements(&mut connection)?;
+        let session = PooledConnection::extensions_mut(&mut connection).remove::<Session>();
+        let statements = match session {
+            Some(session) => session.statements,
+            None => self.prepare(&mut connection)?,
+        };
 
         let done = work(&mut connection, &statements);
 
-        let extensions = PooledConnection::extensions_mut(&mut connection);
         match &done {
             Ok(_) => {
                 let last_used = Instant::now();
-                extensions.insert(Session {
+                PooledConnection::extensions_mut(&mut connection).insert(Session {
                     statements,
                     last_used,
                 });
             }
-            Err(error) => {
-                // Its statements may be what is wrong, such as after a change of the schema.
-                extensions.remove::<Session>();
-                if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) {
-                    // No primary any more: the next connection may find the one that is.
-                    let _ = connection.batch_execute(TERMINATE_SELF);
-                }
+            // No primary any more: the next connection may find the one that is.
+            Err(error) if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => {
+                let _ = connection.batch_execute(TERMINATE_SELF);
             }
+            // The connection prepares anew: its statements may be what is wrong, such as after a change of
+            // the schema.
+            Err(_) => {}
         }
         done.map_err(|error| StatementError::from(&error))
     }
@@ -131,12 +129,9 @@ impl Pool {
         }
     }
 
-    /// The statements of a connection, prepared when it is new.
-    fn statements(&self, connection: &mut PooledConnection) -> Result<Statements, StatementError> {
-        if let Some(session) = PooledConnection::extensions(connection).get::<Session>() {
-            return Ok(session.statements.clone());
-        }
-        let prepared = Statements::new(connection, self.prepare);
+    /// The statements for a connection that has none yet.
+    fn prepare(&self, connection: &mut PooledConnection) -> Result<Statements, StatementError> {
+        let prepared = Statements::new(connection, self.prepares);
         prepared.map_err(|error| match StatementError::from(&error) {
             // Nothing of the work has begun.
             StatementError::ConnectionLost => StatementError::NoConnection,

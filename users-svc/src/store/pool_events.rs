@@ -1,15 +1,13 @@
 //! What operators see of the pool: gauges of its connections, and why it cannot connect.
 
-use std::{
-    sync::Mutex,
-    time::{Duration, Instant},
-};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use metrics::{Counter, Gauge, counter, gauge};
-use r2d2_postgres::r2d2::{
-    HandleError, HandleEvent,
-    event::{AcquireEvent, CheckinEvent, CheckoutEvent, ReleaseEvent, TimeoutEvent},
+use r2d2_postgres::r2d2::event::{
+    AcquireEvent, CheckinEvent, CheckoutEvent, ReleaseEvent, TimeoutEvent,
 };
+use r2d2_postgres::r2d2::{HandleError, HandleEvent};
 
 /// Counts the pool's connections (OpenTelemetry semantic conventions for database clients).
 #[derive(Debug)]

@@ -1,9 +1,7 @@
 //! The statements, and how they go to the server: prepared once for each connection, or whole each time.
 
-use postgres::{
-    Client, Row, Statement,
-    types::{ToSql, Type},
-};
+use postgres::types::{ToSql, Type};
+use postgres::{Client, Row, Statement};
 
 use uuid::Uuid;
 
@@ -36,7 +34,6 @@ pub const SELECT_WRITABLE: &str = "SELECT current_setting('transaction_read_only
 pub const TERMINATE_SELF: &str = "SELECT pg_terminate_backend(pg_backend_pid())";
 
 /// The statements as one connection knows them.
-#[derive(Clone)]
 pub struct Statements {
     pub insert: Query,
     pub select_conflicts: Query,
@@ -65,7 +62,6 @@ impl Statements {
 }
 
 /// A statement as it goes to the server.
-#[derive(Clone)]
 pub enum Query {
     /// By the name it has on its connection.
     Prepared(Statement),

@@ -1,13 +1,10 @@
 //! A pgbouncer that pools transactions, between the service and its database, when THROUGH_PGBOUNCER is
 //! set: `THROUGH_PGBOUNCER=1 cargo test -p users-svc --test contract`.
 
-use std::{
-    env, fs,
-    net::TcpStream,
-    process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
 pub fn is_wanted() -> bool {
     env::var_os("THROUGH_PGBOUNCER").is_some()

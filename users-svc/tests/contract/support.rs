@@ -1,12 +1,10 @@
 //! A running users service on a database of its own, with the contract's methods as verbs.
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    rc::Rc,
-    sync::{Mutex, OnceLock},
-    thread::JoinHandle,
-    time::{Duration, Instant},
-};
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::{Mutex, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use capnp::ErrorKind;
 use capnp_rpc::rpc_twoparty_capnp::Side;
@@ -14,9 +12,9 @@ use clap::Parser as _;
 use postgres_server::Server;
 use tokio::{net::TcpStream, runtime::LocalRuntime};
 use tokio_util::sync::CancellationToken;
-use users_rpc::{
-    transport,
-    users_capnp::{create_user_response, get_user_response, list_users_response, user, users},
+use users_rpc::transport;
+use users_rpc::users_capnp::{
+    create_user_response, get_user_response, list_users_response, user, users,
 };
 use users_svc::Settings;
 use uuid::Uuid;
