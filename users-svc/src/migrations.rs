@@ -1,9 +1,9 @@
 //! The database schema: versioned migrations, embedded in the binary.
 
-use std::{thread, time::Duration};
+use std::{mem, thread, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use postgres::{Client, Config, NoTls};
+use postgres::{Client, Config, NoTls, error::SqlState};
 use refinery::Migration;
 use tokio_util::sync::CancellationToken;
 
@@ -29,11 +29,8 @@ pub fn migrate(database: &Config) -> anyhow::Result<Vec<String>> {
         .set_abort_missing(false)
         .run(&mut client)
         .context("a migration failed")?;
-    let applied: Vec<_> = report
-        .applied_migrations()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let applied = report.applied_migrations().iter();
+    let applied: Vec<_> = applied.map(ToString::to_string).collect();
     if !applied.is_empty() {
         tracing::info!(?applied, "migrated the database schema");
     }
@@ -56,8 +53,7 @@ pub fn wait_for_schema(
         };
         match migrated.and_then(|()| check(database)) {
             Err(error) if is_transient(&error) => {
-                if !is_reported {
-                    is_reported = true;
+                if !mem::replace(&mut is_reported, true) {
                     tracing::warn!("{error:#}; trying on");
                 }
                 thread::sleep(DATABASE_RETRY);
@@ -91,17 +87,17 @@ fn check(database: &Config) -> anyhow::Result<()> {
 /// Whether the failure may go away by itself: the server is not there, or not yet in a state to help.
 /// What it answers to a wrong password or database name is not.
 fn is_transient(error: &anyhow::Error) -> bool {
-    let cause = error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<postgres::Error>());
-    match cause.map(postgres::Error::code) {
-        None => false,
-        // No answer at all; 08 connection, 53 resources, 57 the operator, 25006 a standby.
-        Some(None) => true,
-        Some(Some(code)) => {
-            ["08", "53", "57"].contains(&&code.code()[..2]) || code.code() == "25006"
-        }
-    }
+    let mut causes = error.chain();
+    let Some(cause) = causes.find_map(|cause| cause.downcast_ref::<postgres::Error>()) else {
+        return false;
+    };
+    // No answer at all; 08 connection, 53 resources, 57 the operator, 25006 a standby.
+    cause.code().map(SqlState::code).is_none_or(|code| {
+        code == "25006"
+            || ["08", "53", "57"]
+                .iter()
+                .any(|class| code.starts_with(class))
+    })
 }
 
 /// The version of the schema; 0: there is none.

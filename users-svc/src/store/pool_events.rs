@@ -1,9 +1,9 @@
 //! What operators see of the pool: gauges of its connections, and why it cannot connect.
 
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use metrics::{Counter, Gauge, counter, gauge};
+use parking_lot::Mutex;
 use r2d2_postgres::r2d2::event::{
     AcquireEvent, CheckinEvent, CheckoutEvent, ReleaseEvent, TimeoutEvent,
 };
@@ -59,9 +59,7 @@ pub struct ConnectErrors(Mutex<Option<Instant>>);
 impl HandleError<postgres::Error> for ConnectErrors {
     fn handle_error(&self, error: postgres::Error) {
         const QUIET: Duration = Duration::from_secs(10);
-        let Ok(mut logged) = self.0.lock() else {
-            return;
-        };
+        let mut logged = self.0.lock();
         if logged.is_none_or(|at| at.elapsed() > QUIET) {
             *logged = Some(Instant::now());
             let cause = std::error::Error::source(&error).map(ToString::to_string);
