@@ -1,52 +1,55 @@
 //! Where the messages of a stream begin and end.
 
-/// Where a stream is in its messages (Cap'n Proto encoding, "Serialization over a stream"): a table
-/// with the number of segments less one and their sizes in words, padded to a word, then the segments.
+/// The most segments that the library reads; more are an error it reports itself.
+const MAX_SEGMENTS: usize = 512;
+
+/// A position in a stream of messages (Cap'n Proto encoding, "Serialization over a stream"). A message
+/// is a table with the number of segments less one and their sizes in words, padded to a word, and then
+/// the segments.
 #[derive(Default)]
 pub struct Framing {
+    /// The bytes so far of a table that is not complete.
     table: Vec<u8>,
-    /// Bytes to come of the message whose table is complete.
-    left: u64,
+    /// Bytes to come of the segments whose table is complete.
+    body_left: usize,
 }
 
 impl Framing {
-    /// The most segments that the library reads; more are an error it reports itself.
-    const MAX_SEGMENTS: usize = 512;
-
-    /// Follows the stream, and tells whether a message was completed.
+    /// Advances over `bytes`, and returns whether a message was completed.
     pub fn advance(&mut self, mut bytes: &[u8]) -> bool {
         let mut completed = false;
         while let Some((&first, rest)) = bytes.split_first() {
-            if self.left > 0 {
-                let step = usize::try_from(self.left)
-                    .unwrap_or(usize::MAX)
-                    .min(bytes.len());
-                self.left -= step as u64;
+            if self.body_left > 0 {
+                let step = self.body_left.min(bytes.len());
+                self.body_left -= step;
                 bytes = &bytes[step..];
-                completed |= self.left == 0;
-                continue;
-            }
-            self.table.push(first);
-            bytes = rest;
-            let (words, _) = self.table.as_chunks::<4>();
-            let Some((&count, sizes)) = words.split_first() else {
-                continue;
-            };
-            let segments = (u32::from_le_bytes(count) as usize).min(Self::MAX_SEGMENTS) + 1;
-            if self.table.len() == (4 + 4 * segments).next_multiple_of(8) {
-                let sizes = sizes[..segments]
-                    .iter()
-                    .map(|size| u64::from(u32::from_le_bytes(*size)));
-                self.left = 8 * sizes.sum::<u64>();
-                self.table.clear();
-                completed |= self.left == 0;
+                completed |= self.body_left == 0;
+            } else {
+                self.table.push(first);
+                bytes = rest;
+                if let Some(body) = self.complete_table() {
+                    self.table.clear();
+                    self.body_left = body;
+                    completed |= body == 0;
+                }
             }
         }
         completed
     }
 
-    pub fn is_inside(&self) -> bool {
-        self.left > 0 || !self.table.is_empty()
+    /// The size in bytes of the segments, once their table is complete.
+    fn complete_table(&self) -> Option<usize> {
+        let (words, _) = self.table.as_chunks::<4>();
+        let (count, sizes) = words.split_first()?;
+        let segments = (u32::from_le_bytes(*count) as usize).min(MAX_SEGMENTS) + 1;
+        let is_complete = self.table.len() == (4 + 4 * segments).next_multiple_of(8);
+        let size = |segment: &[u8; 4]| 8 * u32::from_le_bytes(*segment) as usize;
+        is_complete.then(|| sizes[..segments].iter().map(size).sum())
+    }
+
+    /// Whether a message has begun and is not complete.
+    pub fn is_inside_message(&self) -> bool {
+        self.body_left > 0 || !self.table.is_empty()
     }
 }
 
@@ -81,14 +84,14 @@ mod tests {
             let mut framing = Framing::default();
             for message in &messages {
                 let completed = message.chunks(cut).map(|part| {
-                    assert!(framing.is_inside() || part.as_ptr() == message.as_ptr());
+                    assert!(framing.is_inside_message() || part.as_ptr() == message.as_ptr());
                     framing.advance(part)
                 });
                 assert_eq!(completed.filter(|completed| *completed).count(), 1);
-                assert!(!framing.is_inside());
+                assert!(!framing.is_inside_message());
             }
         }
         let mut framing = Framing::default();
-        assert!(framing.advance(&messages.concat()) && !framing.is_inside());
+        assert!(framing.advance(&messages.concat()) && !framing.is_inside_message());
     }
 }

@@ -1,71 +1,63 @@
-//! What a service does to peers that read or write too slowly.
+//! What a service does to peers that are too slow: a deadline for each message, and back-pressure.
+//!
+//! A client needs none of it, because it chooses the service that it connects to.
 
-use std::{
-    io,
-    pin::Pin,
-    rc::Rc,
-    task::{Context, Poll},
-};
+use std::task::{Context, Poll};
+use std::{io, pin::Pin, rc::Rc};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{
-    framing::Framing,
-    options::{MESSAGE_TIMEOUT, WRITE_BUFFER_LIMIT},
-    writer::Outbox,
-};
+use super::framing::Framing;
+use super::options::{MESSAGE_TIMEOUT, SEND_QUEUE_LIMIT};
+use super::writer::SendQueue;
 
-/// What a service does to peers that read or write too slowly.
-pub struct Guard {
-    outbox: Rc<Outbox>,
+/// The guard of one connection.
+pub struct PeerGuard {
+    queue: Rc<SendQueue>,
     framing: Framing,
-    /// Since when a message has been awaited; `None` between messages, where a peer may rest.
-    waiting_since: Option<Instant>,
+    /// When the message that has begun must be complete; `None` between messages.
+    message_due: Option<Instant>,
     timer: Pin<Box<Sleep>>,
 }
 
-impl Guard {
-    pub fn new(outbox: Rc<Outbox>) -> Self {
-        let now = Instant::now();
+impl PeerGuard {
+    pub fn new(queue: Rc<SendQueue>) -> Self {
+        let first_due = Instant::now() + MESSAGE_TIMEOUT;
         Self {
-            outbox,
+            queue,
             framing: Framing::default(),
-            // The first message is due at once.
-            waiting_since: Some(now),
-            timer: Box::pin(sleep_until(now + MESSAGE_TIMEOUT)),
+            message_due: Some(first_due),
+            timer: Box::pin(sleep_until(first_due)),
         }
     }
 
-    /// Whether to leave unread what the peer sends, until it has read more: a peer that sends calls and
-    /// never reads the answers stalls itself, instead of growing our memory.
-    pub fn is_full(&self, cx: &mut Context<'_>) -> bool {
-        let full = self.outbox.unsent.borrow().len() >= WRITE_BUFFER_LIMIT;
-        if full {
-            self.outbox.reader.replace(Some(cx.waker().clone()));
-        }
-        full
+    /// Completes when more may be read: a peer that sends calls and never reads the answers stalls
+    /// itself, instead of growing our memory.
+    pub fn poll_back_pressure(&self, cx: &Context) -> Poll<()> {
+        self.queue.poll_below(SEND_QUEUE_LIMIT, cx)
     }
 
-    /// Takes note of what was read.
-    pub fn follow(&mut self, bytes: &[u8]) {
+    /// Takes note of the bytes that a read brought.
+    pub fn on_received(&mut self, bytes: &[u8]) {
         let completed = self.framing.advance(bytes);
-        if !self.framing.is_inside() {
-            self.waiting_since = None;
-        } else if completed || self.waiting_since.is_none() {
-            self.waiting_since = Some(Instant::now());
+        if !self.framing.is_inside_message() {
+            self.message_due = None;
+        } else if completed || self.message_due.is_none() {
+            self.message_due = Some(Instant::now() + MESSAGE_TIMEOUT);
         }
     }
 
-    /// Completes with an error when a message has been awaited for too long.
-    pub fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let Some(since) = self.waiting_since else {
+    /// Completes with an error when a message is overdue.
+    pub fn poll_deadline(&mut self, cx: &mut Context) -> Poll<io::Error> {
+        let Some(due) = self.message_due else {
             return Poll::Pending;
         };
-        let due = since + MESSAGE_TIMEOUT;
         if self.timer.deadline() != due {
             self.timer.as_mut().reset(due);
         }
-        let late = self.timer.as_mut().poll(cx);
-        late.map(|()| io::ErrorKind::TimedOut.into())
+        self.timer
+            .as_mut()
+            .poll(cx)
+            .map(|()| io::ErrorKind::TimedOut.into())
     }
 }

@@ -1,81 +1,81 @@
 //! The writing end: gathers the messages of one turn of the event loop into one write.
+//!
+//! capnp-rpc flushes after every message; the queue takes the message, and one task sends what gathered.
 
-use std::{
-    cell::{Cell, RefCell},
-    io, mem,
-    pin::Pin,
-    rc::Rc,
-    task::{Context, Poll, Waker},
-};
+use std::cell::{Cell, RefCell};
+use std::task::{Context, Poll};
+use std::{io, mem, pin::Pin, rc::Rc};
 
-use tokio::{
-    io::{AsyncWrite, AsyncWriteExt as _},
-    sync::Notify,
-};
+use futures::task::AtomicWaker;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::{sync::Notify, task::yield_now};
 
-use super::options::WRITE_BUFFER_KEPT;
+use super::options::SEND_QUEUE_KEPT;
 
-/// Bytes on their way out. capnp-rpc flushes after every message; this gathers what one turn of the
-/// event loop produced, so that it leaves in one write.
+/// The bytes of a connection that are not yet handed to its socket.
 #[derive(Default)]
-pub struct Outbox {
-    pub unsent: RefCell<Vec<u8>>,
-    state: Cell<State>,
+pub struct SendQueue {
+    unsent: RefCell<Vec<u8>>,
+    /// The RPC system has ended: send the rest, then close.
+    is_finished: Cell<bool>,
+    /// The socket has failed: nothing is sent any more.
+    has_failed: Cell<bool>,
+    /// The queue has become non-empty, or is finished.
     changed: Notify,
-    /// The reader that waits for room.
-    pub reader: RefCell<Option<Waker>>,
+    /// The reader that waits for room in the queue.
+    reader: AtomicWaker,
 }
 
-#[derive(Clone, Copy, Default, PartialEq)]
-enum State {
-    #[default]
-    Open,
-    /// The RPC system is gone: send what is left, then close.
-    Finished,
-    /// The socket failed.
-    Broken,
-}
+impl SendQueue {
+    /// Sends the queue until the RPC system has ended and the queue is empty.
+    pub async fn send(self: Rc<Self>, socket: impl AsyncWrite + Unpin) -> io::Result<()> {
+        let sent = self.send_until_finished(socket).await;
+        if sent.is_err() {
+            self.has_failed.set(true);
+            drop(self.unsent.take());
+            self.reader.wake();
+        }
+        sent
+    }
 
-/// Writes what gathers in the outbox until the RPC system is gone and everything is sent.
-pub async fn send(outbox: Rc<Outbox>, mut socket: impl AsyncWrite + Unpin) -> io::Result<()> {
-    let mut batch = Vec::new();
-    loop {
-        outbox.changed.notified().await;
-        // Lets every task that is ready now add its messages.
-        tokio::task::yield_now().await;
-        while !outbox.unsent.borrow().is_empty() {
-            mem::swap(&mut *outbox.unsent.borrow_mut(), &mut batch);
-            let sent = async {
+    async fn send_until_finished(&self, mut socket: impl AsyncWrite + Unpin) -> io::Result<()> {
+        let mut batch = Vec::new();
+        loop {
+            self.changed.notified().await;
+            // Lets every task that is ready now add its messages.
+            yield_now().await;
+
+            while !self.unsent.borrow().is_empty() {
+                mem::swap(&mut *self.unsent.borrow_mut(), &mut batch);
                 socket.write_all(&batch).await?;
-                socket.flush().await
+                socket.flush().await?;
+                batch.clear();
+                batch.shrink_to(SEND_QUEUE_KEPT);
+                self.reader.wake();
             }
-            .await;
-            if sent.is_err() {
-                outbox.state.set(State::Broken);
-                *outbox.unsent.borrow_mut() = Vec::new();
+
+            if self.is_finished.get() {
+                return socket.shutdown().await;
             }
-            batch.clear();
-            batch.shrink_to(WRITE_BUFFER_KEPT);
-            if let Some(reader) = outbox.reader.take() {
-                reader.wake();
-            }
-            sent?;
         }
-        if outbox.state.get() == State::Finished {
-            return socket.shutdown().await;
+    }
+
+    /// Completes when fewer than `limit` bytes are unsent. Only one task may wait for it.
+    pub fn poll_below(&self, limit: usize, cx: &Context) -> Poll<()> {
+        if self.unsent.borrow().len() < limit {
+            return Poll::Ready(());
         }
+        self.reader.register(cx.waker());
+        Poll::Pending
     }
 }
 
-pub struct CoalescingWriter(pub Rc<Outbox>);
+/// What capnp-rpc writes to. It never waits: only reading is held back, by the peer guard.
+pub struct CoalescingWriter(pub Rc<SendQueue>);
 
 impl futures::AsyncWrite for CoalescingWriter {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if self.0.state.get() == State::Broken {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.0.has_failed.get() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let mut unsent = self.0.unsent.borrow_mut();
@@ -86,20 +86,18 @@ impl futures::AsyncWrite for CoalescingWriter {
         Poll::Ready(Ok(bytes.len()))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 }
 
 impl Drop for CoalescingWriter {
     fn drop(&mut self) {
-        if self.0.state.get() == State::Open {
-            self.0.state.set(State::Finished);
-        }
+        self.0.is_finished.set(true);
         self.0.changed.notify_one();
     }
 }
