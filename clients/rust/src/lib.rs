@@ -23,6 +23,7 @@
 
 mod balancer;
 mod client;
+mod endpoints;
 mod health;
 mod link;
 mod local;
@@ -32,6 +33,7 @@ mod retry;
 mod types;
 
 pub use client::UsersClient;
+pub use endpoints::{Endpoints, ParseEndpointsError};
 pub use local::LocalClient;
-pub use resolver::{Endpoints, ParseEndpointsError, Resolver};
+pub use resolver::Resolver;
 pub use types::{CallError, CallOptions, CreateOutcome, FieldError, ListOutcome, NewUser, User};
