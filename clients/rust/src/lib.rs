@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod backoff;
 mod balancer;
 mod client;
 mod endpoints;
@@ -32,6 +33,7 @@ mod resolver;
 mod retry;
 mod types;
 
+pub use backoff::Backoff;
 pub use client::UsersClient;
 pub use endpoints::{Endpoints, ParseEndpointsError};
 pub use local::LocalClient;

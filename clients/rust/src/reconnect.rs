@@ -9,6 +9,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
+    backoff::Backoff,
     balancer::Links,
     link::{RECHECK_PAUSE, connect},
 };
@@ -40,13 +41,14 @@ pub async fn follow(links: Rc<Links>) {
 
 /// Keeps a link to `addr` until it is `retired`.
 async fn keep_connected(addr: SocketAddr, links: Rc<Links>, retired: CancellationToken) {
-    let mut backoff = BACKOFF.0;
+    let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
     let mut reported = false;
     while !retired.is_cancelled() {
         match connect(addr).await {
             Ok(mut connected) => {
                 tracing::info!(%addr, "connected to the users service");
-                (backoff, reported) = (BACKOFF.0, false);
+                backoff.reset();
+                reported = false;
                 let link = &connected.link;
                 links.add(link.clone());
                 let cause = tokio::select! {
@@ -82,7 +84,7 @@ async fn keep_connected(addr: SocketAddr, links: Rc<Links>, retired: Cancellatio
             Err(error) => tracing::debug!(%addr, %error, "cannot reach a users service"),
         }
         // A random part, so that many clients do not come back all at once.
-        let pause = sleep(backoff.mul_f64(0.5 + fastrand::f64() / 2.0));
+        let pause = sleep(backoff.next_pause().mul_f64(0.5 + fastrand::f64() / 2.0));
         tokio::select! {
             () = pause => {}
             // Never at once: with a replica that hangs up as soon as it has answered, threads would
@@ -90,6 +92,5 @@ async fn keep_connected(addr: SocketAddr, links: Rc<Links>, retired: Cancellatio
             () = links.replicas.news().notified() => sleep(RECHECK_PAUSE).await,
             () = retired.cancelled() => {}
         }
-        backoff = (backoff * 2).min(BACKOFF.1);
     }
 }
