@@ -1,114 +1,90 @@
 //! The links of one thread, and which of them a call takes.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::Ordering::Relaxed;
+use std::{rc::Rc, time::Duration};
 
 use metrics::{counter, gauge};
-use tokio::{
-    sync::watch,
-    task::spawn_local,
-    time::{Instant, timeout_at},
-};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
-use crate::{Resolver, link::Link, reconnect::follow};
+use crate::{link::Link, resolver::Resolver};
 
-/// How long calls wait for a first link before they are told at once that there is none.
+/// How long calls wait for a first link before they fail at once.
 const FAIL_FAST_AFTER: Duration = Duration::from_secs(1);
 
-/// No replica of the users service can be reached.
-#[derive(Clone, Copy, Debug)]
-pub struct Down;
-
 /// The links of one thread.
-pub struct Links {
-    pub replicas: Resolver,
-    up: RefCell<Vec<Rc<Link>>>,
-    /// Since when there has been no link.
-    down_since: watch::Sender<Option<Instant>>,
+pub struct Balancer {
+    pub resolver: Resolver,
+    links: RefCell<Vec<Rc<Link>>>,
+    link_added: Notify,
+    /// When the last link was lost. Counts only while there is none.
+    down_since: Cell<Instant>,
 }
 
-impl Links {
-    /// Starts connecting to `replicas`, and never gives up.
-    ///
-    /// Call it on a thread that runs a tokio local runtime; the links last as long as the runtime.
-    pub fn new(replicas: Resolver) -> Rc<Self> {
-        replicas.thread_is_down();
-        let links = Rc::new(Self {
-            replicas,
-            up: RefCell::default(),
-            down_since: watch::Sender::new(Some(Instant::now())),
-        });
-        spawn_local(follow(links.clone()));
-        links
+impl Balancer {
+    /// A balancer without links. The thread counts as disconnected until it gets one.
+    pub fn new(resolver: Resolver) -> Self {
+        resolver.threads_without_link.fetch_add(1, Relaxed);
+        Self {
+            resolver,
+            links: RefCell::default(),
+            link_added: Notify::new(),
+            down_since: Cell::new(Instant::now()),
+        }
     }
 
-    /// Whether every thread that uses these replicas has a link: the next request may come to any.
-    pub fn all_threads_up(&self) -> bool {
-        self.replicas.all_threads_up()
-    }
-
-    /// The link for the next call. While there is none, waits for one up to `deadline`; once there has
-    /// been none for a second, says so at once.
-    pub async fn pick(&self, deadline: Instant) -> Result<Rc<Link>, Down> {
+    /// The link for the next call. While there is none, waits for one until `deadline`; after a second
+    /// without any, returns `None` at once.
+    pub async fn pick(&self, deadline: Instant) -> Option<Rc<Link>> {
         loop {
             if let Some(link) = self.choose() {
-                return Ok(link);
+                return Some(link);
             }
-            let mut down_since = self.down_since.subscribe();
-            let since = *down_since.borrow_and_update();
-            let patience = deadline.min(since.unwrap_or(deadline) + FAIL_FAST_AFTER);
-            timeout_at(patience, down_since.wait_for(Option::is_none))
-                .await
-                .map_err(|_| Down)?
-                .map_err(|_| Down)?;
+            let give_up_at = deadline.min(self.down_since.get() + FAIL_FAST_AFTER);
+            let added = self.link_added.notified();
+            timeout_at(give_up_at, added).await.ok()?;
         }
     }
 
-    /// The less busy of two links, taken at random among those that are well, or else among all ("The
-    /// Power of Two Choices in Randomized Load Balancing", Mitzenmacher 2001).
+    /// The less busy of two links, taken at random among the healthy ones, or else among all ("The Power of
+    /// Two Choices in Randomized Load Balancing", Mitzenmacher 2001).
     fn choose(&self) -> Option<Rc<Link>> {
-        let up = self.up.borrow();
-        if up.len() <= 1 {
-            return up.first().cloned();
+        let links = self.links.borrow();
+        if links.len() <= 1 {
+            return links.first().cloned();
         }
         let now = Instant::now();
-        let mut two = fastrand::choose_multiple(up.iter().filter(|link| link.is_well(now)), 2);
+        let mut two =
+            fastrand::choose_multiple(links.iter().filter(|link| link.is_healthy(now)), 2);
         if two.is_empty() {
-            two = fastrand::choose_multiple(up.iter(), 2);
+            two = fastrand::choose_multiple(links.iter(), 2);
         }
-        two.into_iter()
-            .min_by_key(|link| (link.in_flight.get(), fastrand::u8(..)))
-            .cloned()
-    }
-
-    /// Counts a call out; `well`: it was answered, and not by a refusal or a failure. After one of
-    /// those the replica is avoided until it says that it serves.
-    pub fn end(&self, link: &Link, well: bool) {
-        link.in_flight.set(link.in_flight.get() - 1);
-        link.heard.set(Instant::now());
-        if !well && link.serving.replace(false) {
-            self.replicas.news().notify_waiters();
-        }
+        let busyness = |link: &&Rc<Link>| (link.calls.len(), fastrand::u8(..));
+        two.into_iter().min_by_key(busyness).cloned()
     }
 
     pub fn add(&self, link: Rc<Link>) {
         counter!("rpc_client_connects_total").increment(1);
-        // Of all threads together.
+        // One gauge for the links of all threads.
         gauge!("rpc_client_links_up").increment(1.0);
-        self.up.borrow_mut().push(link);
-        if self.down_since.send_replace(None).is_some() {
-            self.replicas.thread_is_up();
+        let mut links = self.links.borrow_mut();
+        if links.is_empty() {
+            self.resolver.threads_without_link.fetch_sub(1, Relaxed);
         }
-        self.replicas.news().notify_waiters();
+        links.push(link);
+        self.link_added.notify_waiters();
+        self.resolver.link_changed.notify_waiters();
     }
 
     pub fn remove(&self, link: &Rc<Link>) {
         gauge!("rpc_client_links_up").decrement(1.0);
-        self.replicas.news().notify_waiters();
-        let mut up = self.up.borrow_mut();
-        up.retain(|other| !Rc::ptr_eq(other, link));
-        if up.is_empty() {
-            self.down_since.send_replace(Some(Instant::now()));
-            self.replicas.thread_is_down();
+        let mut links = self.links.borrow_mut();
+        links.retain(|other| !Rc::ptr_eq(other, link));
+        if links.is_empty() {
+            self.down_since.set(Instant::now());
+            self.resolver.threads_without_link.fetch_add(1, Relaxed);
         }
+        self.resolver.link_changed.notify_waiters();
     }
 }

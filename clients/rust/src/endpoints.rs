@@ -1,12 +1,12 @@
 //! Where the users service is, as a person writes it.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, num::NonZeroU16, str::FromStr};
 
-/// Where the users service is: hosts (names or IP addresses) and their ports, at least one.
+/// One or more hosts (names or IP addresses), each with a port.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Endpoints(pub(crate) Vec<String>);
 
-/// A text that is not [`Endpoints`]; says what would be.
+/// A text that is not [`Endpoints`]. The message says what would be right.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "must be host:port, for example users-svc:4001 or [::1]:4001, several with commas between them"
@@ -18,16 +18,15 @@ impl FromStr for Endpoints {
 
     /// Reads `host:port`, several with commas between them.
     fn from_str(text: &str) -> Result<Self, ParseEndpointsError> {
-        let is_endpoint = |text: &str| {
-            text.rsplit_once(':').is_some_and(|(host, port)| {
-                !host.is_empty() && port.parse().is_ok_and(|port: u16| port > 0)
-            })
-        };
-        if text.split(',').all(is_endpoint) {
-            Ok(Self(text.split(',').map(ToOwned::to_owned).collect()))
-        } else {
-            Err(ParseEndpointsError)
-        }
+        let endpoints = text.split(',').map(|endpoint| {
+            let (host, port) = endpoint.rsplit_once(':')?;
+            let is_valid = !host.is_empty() && port.parse::<NonZeroU16>().is_ok();
+            is_valid.then(|| endpoint.to_owned())
+        });
+        endpoints
+            .collect::<Option<_>>()
+            .map(Self)
+            .ok_or(ParseEndpointsError)
     }
 }
 

@@ -6,10 +6,10 @@ use users_rpc::users_capnp::users;
 /// The Users capability of a replica.
 pub type UsersCapability = users::Client;
 
-/// Whether a service says that it can serve. One from before there was such a question can.
-pub async fn serves(client: &UsersCapability) -> capnp::Result<bool> {
-    match client.health_request().send().promise.await {
-        Ok(answer) => Ok(answer.get()?.get_serving()),
+/// Asks the service whether it can serve. A service older than this question is taken to serve.
+pub async fn can_serve(users: &UsersCapability) -> capnp::Result<bool> {
+    match users.health_request().send().promise.await {
+        Ok(response) => Ok(response.get()?.get_serving()),
         Err(error) if error.kind == ErrorKind::Unimplemented => Ok(true),
         Err(error) => Err(error),
     }

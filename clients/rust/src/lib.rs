@@ -1,7 +1,7 @@
 //! A client of the Users capability.
 //!
-//! It keeps a link to each replica of the service and balances its calls over them, connects again by
-//! itself, bounds every call by a deadline, and repeats those that repeating can mend.
+//! The client keeps a link to each replica of the service, balances its calls over them and reconnects
+//! by itself. Every call has a deadline, and is retried when a retry can help.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -38,4 +38,6 @@ pub use client::UsersClient;
 pub use endpoints::{Endpoints, ParseEndpointsError};
 pub use local::LocalClient;
 pub use resolver::Resolver;
-pub use types::{CallError, CallOptions, CreateOutcome, FieldError, ListOutcome, NewUser, User};
+pub use types::{
+    CallError, CallOptions, CreateOutcome, FieldError, ListOutcome, NewUser, Result, User,
+};

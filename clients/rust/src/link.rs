@@ -1,112 +1,149 @@
-//! A link to one replica: connecting to it, and noticing that it does not serve or answer.
+//! One link's life: connecting to a replica, checking its health, draining and closing.
 
 use std::{cell::Cell, io, net::SocketAddr, rc::Rc, time::Duration};
 
+use capnp::ErrorKind;
 use capnp_rpc::{Disconnector, rpc_twoparty_capnp::Side};
-use tokio::{
-    net::TcpStream,
-    task::{JoinHandle, spawn_local},
-    time::{Instant, sleep, timeout},
-};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{Instant, timeout};
+use tokio_util::task::TaskTracker;
 use users_rpc::transport;
 
-use crate::{
-    Resolver,
-    health::{UsersCapability, serves},
-};
+use crate::health::{UsersCapability, can_serve};
+use crate::resolver::Resolver;
 
 /// How long a replica may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
-/// How often a replica is asked whether it still answers, and how long it may take. `health` is
-/// bounded by half of that, whatever the database does.
-const PING_INTERVAL: Duration = Duration::from_secs(1);
-const PING_TIMEOUT: Duration = Duration::from_secs(1);
-/// The interval for a replica that does not serve.
-const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// How soon after news, which can mean that it is needed, a replica is asked or connected to again.
-pub const RECHECK_PAUSE: Duration = Duration::from_millis(10);
-/// A replica that owes answers and has given none for so long gets new calls only when the others are
-/// no better. A process that hangs keeps its connections.
+/// Pause between two health checks of a replica that serves.
+const CHECK_PAUSE: Duration = Duration::from_secs(1);
+/// Pause between two health checks of a replica that does not serve.
+const RECHECK_PAUSE: Duration = Duration::from_millis(100);
+/// How long a health check may take. The service bounds it by half of that, whatever its database does.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+/// A replica with outstanding calls and no response for this long is used only if no other is healthy: a
+/// process that hangs keeps its connections.
 const SILENT_AFTER: Duration = Duration::from_millis(200);
+/// How long calls may still run on the link to a replica whose address is gone.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection to a replica that has answered.
+/// A call that has been sent, and completes with its decoded response.
+pub trait PendingCall<T>: Future<Output = capnp::Result<T>> + 'static {}
+
+impl<T, F: Future<Output = capnp::Result<T>> + 'static> PendingCall<T> for F {}
+
+/// A connection to a replica that has answered, as its calls use it.
 pub struct Link {
-    pub client: UsersCapability,
-    pub in_flight: Cell<usize>,
-    /// When the last answer came, or the oldest call was made if it was alone.
-    pub heard: Cell<Instant>,
-    /// Whether its last answer was a good one.
-    pub serving: Cell<bool>,
+    pub users: UsersCapability,
+    resolver: Resolver,
+    /// The calls in flight.
+    pub calls: TaskTracker,
+    /// When the last response came, or when an idle link got its first call.
+    last_response_at: Cell<Instant>,
+    /// Whether the last response was neither a refusal nor a failure.
+    is_serving: Cell<bool>,
 }
 
 impl Link {
-    /// Counts a call in.
-    pub fn begin(&self) {
-        if self.in_flight.get() == 0 {
-            self.heard.set(Instant::now());
+    pub fn is_healthy(&self, now: Instant) -> bool {
+        let is_silent = !self.calls.is_empty() && now >= self.last_response_at.get() + SILENT_AFTER;
+        self.is_serving.get() && !is_silent
+    }
+
+    /// Runs a call of this link to its end, whether or not someone still waits for it: a call that is
+    /// dropped leaks memory at both ends until the connection closes (capnp-rpc 0.27).
+    pub fn spawn_call<T: 'static>(
+        self: Rc<Self>,
+        in_flight_permit: OwnedSemaphorePermit,
+        call: impl PendingCall<T>,
+    ) -> JoinHandle<capnp::Result<T>> {
+        if self.calls.is_empty() {
+            self.last_response_at.set(Instant::now());
         }
-        self.in_flight.set(self.in_flight.get() + 1);
-    }
-
-    pub fn is_well(&self, now: Instant) -> bool {
-        self.serving.get() && (self.in_flight.get() == 0 || now < self.heard.get() + SILENT_AFTER)
-    }
-
-    /// Completes when the replica has stopped answering. TCP notices a dead machine, not a process
-    /// that hangs.
-    pub async fn silence(&self, replicas: &Resolver) {
-        loop {
-            let interval = if self.serving.get() {
-                PING_INTERVAL
-            } else {
-                RECHECK_INTERVAL
-            };
-            tokio::select! {
-                () = sleep(interval) => {}
-                () = replicas.news().notified() => sleep(RECHECK_PAUSE).await,
+        let link = self.clone();
+        self.calls.spawn_local(async move {
+            let _permit = in_flight_permit;
+            let response = call.await;
+            link.last_response_at.set(Instant::now());
+            // After a refusal or a failure the replica is avoided until it says that it serves.
+            let is_fault = |error: &capnp::Error| error.kind != ErrorKind::Unimplemented;
+            if response.as_ref().is_err_and(is_fault) && link.is_serving.replace(false) {
+                link.resolver.link_changed.notify_waiters();
             }
-            match timeout(PING_TIMEOUT, serves(&self.client)).await {
-                Ok(answer) => self.serving.set(answer.unwrap_or(false)),
+            response
+        })
+    }
+
+    /// Lets the calls in flight end, within a limit.
+    pub async fn drain(&self) {
+        self.calls.close();
+        let _ = timeout(DRAIN_TIMEOUT, self.calls.wait()).await;
+    }
+
+    /// Checks the replica's health until it does not answer: TCP notices a dead machine, but not a process
+    /// that hangs.
+    async fn check_health(&self) {
+        loop {
+            let serves = self.is_serving.get();
+            let pause = if serves { CHECK_PAUSE } else { RECHECK_PAUSE };
+            self.resolver.pause_until_link_change(pause).await;
+            match timeout(CHECK_TIMEOUT, can_serve(&self.users)).await {
+                Ok(serving) => self.is_serving.set(serving.unwrap_or(false)),
                 Err(_) => return,
             }
         }
     }
 }
 
-/// A connection whose service has answered.
-pub struct Connected {
+/// A link, and the handles that watch and end its connection.
+pub struct ConnectedLink {
     pub link: Rc<Link>,
-    /// Ends with the connection.
-    pub connection: JoinHandle<Result<(), capnp::Error>>,
+    rpc_system: JoinHandle<Result<(), capnp::Error>>,
     /// Ends the connection, which dropping its other parts would not.
     pub disconnector: Disconnector<Side>,
 }
 
-/// Connects, and makes sure that a users service is at the other end, by its first answer.
-pub async fn connect(addr: SocketAddr) -> io::Result<Connected> {
-    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await??;
-    transport::set_socket_options(&stream)?;
-    let mut system = transport::client(stream).system;
-    let client: UsersCapability = system.bootstrap(Side::Server);
-    let disconnector = system.get_disconnector();
-    let connection = spawn_local(system);
-    let error = match timeout(PING_TIMEOUT, serves(&client)).await {
-        Ok(Ok(serving)) => {
-            let link = Rc::new(Link {
-                client,
-                in_flight: Cell::new(0),
-                heard: Cell::new(Instant::now()),
-                serving: Cell::new(serving),
-            });
-            return Ok(Connected {
-                link,
-                connection,
-                disconnector,
-            });
+impl ConnectedLink {
+    /// Connects, and makes sure by a first answer that a users service is at the other end.
+    pub async fn connect(addr: SocketAddr, resolver: Resolver) -> io::Result<Self> {
+        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await??;
+        transport::set_socket_options(&stream)?;
+        let mut system = transport::client(stream).system;
+        let users: UsersCapability = system.bootstrap(Side::Server);
+        let disconnector = system.get_disconnector();
+        let rpc_system = spawn_local(system);
+
+        let fault = match timeout(CHECK_TIMEOUT, can_serve(&users)).await {
+            Ok(Ok(is_serving)) => {
+                let link = Rc::new(Link {
+                    users,
+                    resolver,
+                    calls: TaskTracker::new(),
+                    last_response_at: Cell::new(Instant::now()),
+                    is_serving: Cell::new(is_serving),
+                });
+                return Ok(Self {
+                    link,
+                    rpc_system,
+                    disconnector,
+                });
+            }
+            Ok(Err(error)) => format!("what answers is no users service: {error}"),
+            Err(_) => "it accepts connections but does not answer".into(),
+        };
+        let _ = disconnector.await;
+        Err(io::Error::other(fault))
+    }
+
+    /// Completes when the link is lost, and says why.
+    pub async fn lost(&mut self) -> String {
+        tokio::select! {
+            ended = &mut self.rpc_system => match ended {
+                Ok(Err(error)) => error.to_string(),
+                _ => "it closed the connection".into(),
+            },
+            () = self.link.check_health() => "it does not answer".into(),
         }
-        Ok(Err(error)) => format!("what answers is no users service: {error}"),
-        Err(_) => "it accepts connections but does not answer".into(),
-    };
-    let _ = disconnector.await;
-    Err(io::Error::other(error))
+    }
 }

@@ -1,59 +1,58 @@
-//! Calls to the users service: deadline, retries, and what each outcome means to the caller.
+//! The users service as one thread calls it: its methods, and how they are encoded and decoded.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc, time::Duration};
 
+use capnp::struct_list;
+use tokio::{sync::Semaphore, task::spawn_local};
 use users_rpc::users_capnp::{
     call_context, create_user_response, field_error, get_user_response, list_users_response, user,
 };
 use uuid::Uuid;
 
-use crate::{
-    CallError, CallOptions, CreateOutcome, FieldError, ListOutcome, NewUser, Resolver, User,
-    retry::{Context, Effect, Inner},
-};
+use crate::balancer::Balancer;
+use crate::health::UsersCapability;
+use crate::reconnect::keep_links;
+use crate::resolver::Resolver;
+use crate::retry::{Effect, RetryingCaller};
+use crate::types::{CallOptions, CreateOutcome, FieldError, ListOutcome, NewUser, Result, User};
 
 /// The users service as one thread calls it. Clones share the links.
 #[derive(Clone)]
-pub struct LocalClient(pub(crate) Rc<Inner>);
+pub struct LocalClient(Rc<RetryingCaller>);
 
 impl LocalClient {
-    /// Starts a link to each of `replicas`. At most `max_in_flight` calls run at once.
+    /// Starts a link to each replica that `resolver` finds. `in_flight` limits the calls that run at once;
+    /// threads may share it.
     ///
-    /// Call it on a thread that runs a tokio local runtime.
+    /// Call it on a thread that runs a tokio local runtime; the links last as long as the runtime.
     #[must_use]
-    pub fn new(replicas: Resolver, max_in_flight: usize) -> Self {
-        Self(Rc::new(Inner::new(replicas, max_in_flight)))
+    pub fn new(resolver: Resolver, in_flight: Arc<Semaphore>) -> Self {
+        let balancer = Rc::new(Balancer::new(resolver));
+        spawn_local(keep_links(balancer.clone()));
+        Self(Rc::new(RetryingCaller::new(balancer, in_flight)))
     }
 
     /// Stores a user, exactly once.
-    pub async fn create_user(
-        &self,
-        new: &NewUser,
-        options: &CallOptions,
-    ) -> Result<CreateOutcome, CallError> {
-        self.call("createUser", Effect::Write, options, |client, context| {
-            let mut request = client.create_user_request();
+    pub async fn create_user(&self, new: &NewUser, options: &CallOptions) -> Result<CreateOutcome> {
+        let send = |users: &UsersCapability, time_left| {
+            let mut request = users.create_user_request();
             let mut params = request.get();
             params.set_id(new.id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) as &str);
             params.set_email(new.email.as_str());
             params.set_name(new.name.as_str());
-            context.write(params.init_context());
+            encode_context(params.init_context(), time_left, options);
             let response = request.send().promise;
-            async move { decode_created(response.await?.get()?) }
-        })
-        .await
+            async move { decode_create_outcome(response.await?.get()?) }
+        };
+        self.0.call(Effect::Write, options.timeout, send).await
     }
 
-    /// Reads a user; `None`: there is none with this id.
-    pub async fn get_user(
-        &self,
-        id: &str,
-        options: &CallOptions,
-    ) -> Result<Option<User>, CallError> {
-        self.call("getUser", Effect::Read, options, |client, context| {
-            let mut request = client.get_user_request();
+    /// Reads a user; `None` when there is none with this id.
+    pub async fn get_user(&self, id: &str, options: &CallOptions) -> Result<Option<User>> {
+        let send = |users: &UsersCapability, time_left| {
+            let mut request = users.get_user_request();
             request.get().set_id(id);
-            context.write(request.get().init_context());
+            encode_context(request.get().init_context(), time_left, options);
             let response = request.send().promise;
             async move {
                 Ok(match response.await?.get()?.which()? {
@@ -61,65 +60,58 @@ impl LocalClient {
                     get_user_response::NotFound(()) => None,
                 })
             }
-        })
-        .await
+        };
+        self.0.call(Effect::Read, options.timeout, send).await
     }
 
-    /// Reads the users that follow `page_token`, by id; an empty token begins at the first.
+    /// Reads the page of users, ordered by id, that `page_token` stands for; an empty token means the first.
     pub async fn list_users(
         &self,
         page_size: u32,
         page_token: &str,
         options: &CallOptions,
-    ) -> Result<ListOutcome, CallError> {
-        self.call("listUsers", Effect::Read, options, |client, context| {
-            let mut request = client.list_users_request();
+    ) -> Result<ListOutcome> {
+        let send = |users: &UsersCapability, time_left| {
+            let mut request = users.list_users_request();
             let mut params = request.get();
             params.set_page_size(page_size);
             params.set_page_token(page_token);
-            context.write(params.init_context());
+            encode_context(params.init_context(), time_left, options);
             let response = request.send().promise;
-            async move { decode_listed(response.await?.get()?) }
-        })
-        .await
+            async move { decode_list_outcome(response.await?.get()?) }
+        };
+        self.0.call(Effect::Read, options.timeout, send).await
     }
 
-    /// Whether every thread that shares the replicas has a link to one.
+    /// Whether every thread that shares the resolver has a link to a replica.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.0.links.all_threads_up()
+        self.0.balancer.resolver.all_threads_connected()
     }
 
     /// Whether the service can serve calls now.
-    pub async fn health(&self, options: &CallOptions) -> Result<bool, CallError> {
-        self.call("health", Effect::Read, options, |client, _| {
-            let response = client.health_request().send().promise;
+    pub async fn health(&self, options: &CallOptions) -> Result<bool> {
+        let send = |users: &UsersCapability, _| {
+            let response = users.health_request().send().promise;
             async move { Ok(response.await?.get()?.get_serving()) }
-        })
-        .await
+        };
+        self.0.call(Effect::Read, options.timeout, send).await
     }
 }
 
-impl Context<'_> {
-    fn write(&self, mut context: call_context::Builder) {
-        context.set_timeout_ms(
-            u32::try_from(self.timeout.as_millis())
-                .unwrap_or(u32::MAX)
-                .max(1),
-        );
-        context.set_traceparent(self.traceparent);
-    }
+fn encode_context(mut context: call_context::Builder, time_left: Duration, options: &CallOptions) {
+    let timeout_ms = u32::try_from(time_left.as_millis()).unwrap_or(u32::MAX);
+    context.set_timeout_ms(timeout_ms.max(1));
+    context.set_traceparent(options.traceparent.as_str());
 }
 
-fn decode_created(response: create_user_response::Reader) -> capnp::Result<CreateOutcome> {
+fn decode_create_outcome(response: create_user_response::Reader) -> capnp::Result<CreateOutcome> {
     Ok(match response.which()? {
         create_user_response::User(user) => CreateOutcome::Stored {
             user: decode_user(user?)?,
             replayed: response.get_replayed(),
         },
-        create_user_response::Invalid(errors) => {
-            CreateOutcome::Invalid(decode_field_errors(errors?)?)
-        }
+        create_user_response::Invalid(errors) => CreateOutcome::Invalid(decode_errors(errors?)?),
         create_user_response::EmailTaken(()) => CreateOutcome::EmailTaken,
         create_user_response::IdConflict(()) => CreateOutcome::IdConflict,
     })
@@ -133,22 +125,22 @@ fn decode_user(user: user::Reader) -> capnp::Result<User> {
     })
 }
 
-fn decode_listed(response: list_users_response::Reader) -> capnp::Result<ListOutcome> {
+fn decode_list_outcome(response: list_users_response::Reader) -> capnp::Result<ListOutcome> {
     Ok(match response.which()? {
-        list_users_response::Page(page) => ListOutcome::Page {
-            users: page
-                .get_users()?
-                .iter()
-                .map(decode_user)
-                .collect::<capnp::Result<_>>()?,
-            next_page_token: page.get_next_page_token()?.to_string()?,
-        },
-        list_users_response::Invalid(errors) => ListOutcome::Invalid(decode_field_errors(errors?)?),
+        list_users_response::Page(page) => {
+            let users: capnp::Result<_> = page.get_users()?.iter().map(decode_user).collect();
+            let next_page_token = page.get_next_page_token()?.to_string()?;
+            ListOutcome::Page {
+                users: users?,
+                next_page_token,
+            }
+        }
+        list_users_response::Invalid(errors) => ListOutcome::Invalid(decode_errors(errors?)?),
     })
 }
 
-fn decode_field_errors(
-    errors: capnp::struct_list::Reader<'_, field_error::Owned>,
+fn decode_errors(
+    errors: struct_list::Reader<field_error::Owned>,
 ) -> capnp::Result<Vec<FieldError>> {
     let decode = |error: field_error::Reader| {
         Ok(FieldError {

@@ -1,36 +1,29 @@
-//! Keeps a link to each replica, as replicas come, fail and go.
+//! Keeps a link to each replica: connects, connects again after a loss, and drains when an address is gone.
 
-use std::{collections::HashMap, net::SocketAddr, rc::Rc, time::Duration};
+use std::{collections::HashMap, mem, net::SocketAddr, rc::Rc, time::Duration};
 
-use tokio::{
-    task::spawn_local,
-    time::{sleep, timeout},
-};
+use tokio::task::spawn_local;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{
-    backoff::Backoff,
-    balancer::Links,
-    link::{RECHECK_PAUSE, connect},
-};
+use crate::{backoff::Backoff, balancer::Balancer, link::ConnectedLink};
 
-/// First and longest pause between attempts to connect.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-/// How long calls may still run on the link to a replica whose address is gone.
-const RETIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// First pause between attempts to connect.
+const MIN_PAUSE: Duration = Duration::from_millis(50);
+/// Longest pause between attempts to connect.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// Keeps a link to each address, as the addresses come and go.
-pub async fn follow(links: Rc<Links>) {
-    let mut addresses = links.replicas.addresses();
+pub async fn keep_links(balancer: Rc<Balancer>) {
+    let mut addresses = balancer.resolver.addresses.clone();
     let mut kept: HashMap<SocketAddr, DropGuard> = HashMap::new();
     loop {
         let wanted = addresses.borrow_and_update().clone();
         kept.retain(|addr, _| wanted.contains(addr));
         for addr in wanted {
             kept.entry(addr).or_insert_with(|| {
-                let retired = CancellationToken::new();
-                spawn_local(keep_connected(addr, links.clone(), retired.clone()));
-                retired.drop_guard()
+                let address_gone = CancellationToken::new();
+                spawn_local(keep_link(addr, balancer.clone(), address_gone.clone()));
+                address_gone.drop_guard()
             });
         }
         if addresses.changed().await.is_err() {
@@ -39,58 +32,44 @@ pub async fn follow(links: Rc<Links>) {
     }
 }
 
-/// Keeps a link to `addr` until it is `retired`.
-async fn keep_connected(addr: SocketAddr, links: Rc<Links>, retired: CancellationToken) {
-    let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
-    let mut reported = false;
-    while !retired.is_cancelled() {
-        match connect(addr).await {
+/// Keeps a link to `addr` until its address is gone.
+async fn keep_link(addr: SocketAddr, balancer: Rc<Balancer>, address_gone: CancellationToken) {
+    let mut backoff = Backoff::new(MIN_PAUSE, MAX_PAUSE);
+    let mut is_reported = false;
+    while !address_gone.is_cancelled() {
+        match ConnectedLink::connect(addr, balancer.resolver.clone()).await {
             Ok(mut connected) => {
                 tracing::info!(%addr, "connected to the users service");
                 backoff.reset();
-                reported = false;
-                let link = &connected.link;
-                links.add(link.clone());
-                let cause = tokio::select! {
-                    ended = &mut connected.connection => match ended {
-                        Ok(Err(error)) => error.to_string(),
-                        _ => "it closed the connection".into(),
-                    },
-                    () = link.silence(&links.replicas) => "it does not answer".into(),
-                    () = retired.cancelled() => "its address is gone".into(),
-                };
-                links.remove(link);
-                if retired.is_cancelled() {
-                    let idle = async {
-                        while link.in_flight.get() > 0 {
-                            sleep(BACKOFF.0).await;
-                        }
-                    };
-                    let _ = timeout(RETIRE_TIMEOUT, idle).await;
+                is_reported = false;
+
+                balancer.add(connected.link.clone());
+                let lost = address_gone.run_until_cancelled(connected.lost()).await;
+                balancer.remove(&connected.link);
+
+                if lost.is_none() {
+                    connected.link.drain().await;
                 }
-                // Fails the calls in flight, so that they can be repeated elsewhere.
+                // Calls that are still in flight fail, so that they can be repeated elsewhere.
                 let _ = connected.disconnector.await;
-                if retired.is_cancelled() {
-                    tracing::info!(%addr, cause, "left a users service");
-                } else {
+                if let Some(cause) = lost {
                     tracing::warn!(%addr, cause, "lost a users service");
-                    links.replicas.look_again();
+                    balancer.resolver.request_lookup();
+                } else {
+                    tracing::info!(%addr, "left a users service, as its address is gone");
                 }
             }
-            Err(error) if !reported => {
-                reported = true;
-                tracing::warn!(%addr, %error, "cannot reach a users service; trying on");
+            Err(error) if mem::replace(&mut is_reported, true) => {
+                tracing::debug!(%addr, %error, "cannot reach a users service");
             }
-            Err(error) => tracing::debug!(%addr, %error, "cannot reach a users service"),
+            Err(error) => {
+                tracing::warn!(%addr, %error, "cannot reach a users service; still trying");
+            }
         }
+
         // A random part, so that many clients do not come back all at once.
-        let pause = sleep(backoff.next_pause().mul_f64(0.5 + fastrand::f64() / 2.0));
-        tokio::select! {
-            () = pause => {}
-            // Never at once: with a replica that hangs up as soon as it has answered, threads would
-            // send each other round and round.
-            () = links.replicas.news().notified() => sleep(RECHECK_PAUSE).await,
-            () = retired.cancelled() => {}
-        }
+        let pause = backoff.next_pause().mul_f64(0.5 + fastrand::f64() / 2.0);
+        let paused = balancer.resolver.pause_until_link_change(pause);
+        address_gone.run_until_cancelled(paused).await;
     }
 }

@@ -1,227 +1,168 @@
-//! Calls that are made again: deadline, retry budget, and places in flight.
+//! When a call is made again, and what its caller learns about the outcome.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use capnp::ErrorKind;
-use metrics::{Histogram, counter, histogram};
-use tokio::{
-    task::spawn_local,
-    time::{Instant, sleep, timeout_at},
-};
+use metrics::counter;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::{
-    CallError, CallOptions, LocalClient, Resolver, balancer::Links, health::UsersCapability,
-    link::Link,
-};
+use crate::balancer::Balancer;
+use crate::health::UsersCapability;
+use crate::link::PendingCall;
+use crate::types::{CallError, Result};
 
 /// Attempts after the first. More would only add load to a service in trouble.
 const MAX_RETRIES: usize = 2;
-/// Retries are at most this share of the calls, so that an outage is not answered with a storm.
-const RETRY_BUDGET: f64 = 0.2;
-/// Retries that may be saved up for a burst of failures, such as a restart of the service.
-const RETRY_BURST: f64 = 100.0;
-
 /// Longest pause before a retry; the pause is a random part of it.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_millis(50);
 
-pub struct Inner {
-    pub links: Rc<Links>,
-    max_in_flight: usize,
-    in_flight: Cell<usize>,
-    retries: Cell<f64>,
-    durations: RefCell<HashMap<(&'static str, &'static str), Histogram>>,
-}
-
-impl Inner {
-    pub fn new(replicas: Resolver, max_in_flight: usize) -> Self {
-        Self {
-            links: Links::new(replicas),
-            max_in_flight,
-            in_flight: Cell::new(0),
-            retries: Cell::new(RETRY_BURST),
-            durations: RefCell::default(),
-        }
-    }
-}
-
-impl LocalClient {
-    /// Makes a call, and measures it.
-    pub(crate) async fn call<T, F>(
-        &self,
-        method: &'static str,
-        effect: Effect,
-        options: &CallOptions,
-        send: impl Fn(&UsersCapability, &Context<'_>) -> F,
-    ) -> Result<T, CallError>
-    where
-        T: 'static,
-        F: Future<Output = capnp::Result<T>> + 'static,
-    {
-        let begin = Instant::now();
-        let called = self.attempt(effect, begin, options, send).await;
-        let outcome = match &called {
-            Ok(_) => "ok",
-            Err(CallError::NotExecuted(_)) => "unavailable",
-            Err(CallError::OutcomeUnknown(_)) => "unknown",
-            Err(CallError::Unimplemented) => "unimplemented",
-        };
-        let mut durations = self.0.durations.borrow_mut();
-        let duration = durations.entry((method, outcome)).or_insert_with(|| {
-            histogram!(
-                "rpc_client_call_duration_seconds", "rpc_method" => method, "outcome" => outcome
-            )
-        });
-        duration.record(begin.elapsed().as_secs_f64());
-        called
-    }
-
-    /// Makes a call with `send`, and again after a failure that repeating it can mend.
-    async fn attempt<T, F>(
-        &self,
-        effect: Effect,
-        begin: Instant,
-        options: &CallOptions,
-        send: impl Fn(&UsersCapability, &Context<'_>) -> F,
-    ) -> Result<T, CallError>
-    where
-        T: 'static,
-        F: Future<Output = capnp::Result<T>> + 'static,
-    {
-        let inner = &self.0;
-        let deadline = begin + options.timeout;
-        inner
-            .retries
-            .set((inner.retries.get() + RETRY_BUDGET).min(RETRY_BURST));
-        // Whether an attempt may have written, and why the last one failed.
-        let (mut unknown, mut cause) = (false, None::<String>);
-        let mut reason = "";
-        for attempt in 0..=MAX_RETRIES {
-            if attempt > 0 {
-                if !inner.spend_retry() {
-                    shed("retry_budget");
-                    break;
-                }
-                counter!("rpc_client_retries_total", "reason" => reason).increment(1);
-                sleep(RETRY_PAUSE.mul_f64(fastrand::f64())).await;
-            }
-            let Ok(link) = inner.links.pick(deadline).await else {
-                shed("link_down");
-                cause.get_or_insert("the users service cannot be reached".into());
-                break;
-            };
-            let Some(place) = Place::take(inner, link) else {
-                shed("in_flight");
-                cause.get_or_insert("as many calls as allowed are in flight".into());
-                break;
-            };
-            let timeout = deadline.saturating_duration_since(Instant::now());
-            let traceparent = options.traceparent.as_str();
-            let context = Context {
-                timeout,
-                traceparent,
-            };
-            let call = send(&place.link.client, &context);
-            // A call that is dropped leaks memory at both ends until the connection closes
-            // (capnp-rpc 0.27), so each runs to its end, whether or not someone still waits for it.
-            let call = spawn_local(async move {
-                let answer = call.await;
-                place.leave(&answer);
-                answer
-            });
-            let error = match timeout_at(deadline, call).await {
-                Ok(Ok(Ok(answer))) => return Ok(answer),
-                Ok(Ok(Err(error))) => error,
-                Ok(Err(panic)) => capnp::Error::failed(panic.to_string()),
-                Err(_) => {
-                    unknown |= effect == Effect::Write;
-                    cause = Some("no answer in time".into());
-                    break;
-                }
-            };
-            tracing::debug!(%error, attempt, "a call to the users service failed");
-            reason = match error.kind {
-                ErrorKind::Overloaded => "overloaded",
-                ErrorKind::Disconnected => "disconnected",
-                ErrorKind::Unimplemented if !unknown => return Err(CallError::Unimplemented),
-                _ => "failed",
-            };
-            cause = Some(error.to_string());
-            unknown |= effect == Effect::Write && reason != "overloaded";
-        }
-        let cause = cause.unwrap_or_default();
-        Err(if unknown {
-            CallError::OutcomeUnknown(cause)
-        } else {
-            CallError::NotExecuted(cause)
-        })
-    }
-}
-
-/// Counts a call that was given up for its own good.
-fn shed(reason: &'static str) {
-    counter!("rpc_client_shed_total", "reason" => reason).increment(1);
-}
-
-/// What a call tells the service about itself.
-pub struct Context<'a> {
-    pub timeout: Duration,
-    pub traceparent: &'a str,
-}
-
-/// What a call leaves behind in the service.
+/// What a call may change in the service.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Effect {
     Read,
     Write,
 }
 
-impl Inner {
-    fn spend_retry(&self) -> bool {
-        let left = self.retries.get() - 1.0;
-        if left >= 0.0 {
-            self.retries.set(left);
+/// Makes the calls of one thread, each with a deadline and up to two retries.
+pub struct RetryingCaller {
+    pub balancer: Rc<Balancer>,
+    /// Limits the calls that run at once, over all threads that share it.
+    in_flight: Arc<Semaphore>,
+    budget: RetryBudget,
+}
+
+impl RetryingCaller {
+    pub fn new(balancer: Rc<Balancer>, in_flight: Arc<Semaphore>) -> Self {
+        let budget = RetryBudget(Cell::new(RetryBudget::BURST));
+        Self {
+            balancer,
+            in_flight,
+            budget,
         }
-        left >= 0.0
     }
-}
 
-/// A place among the calls in flight, and on a link.
-struct Place {
-    inner: Rc<Inner>,
-    link: Rc<Link>,
-    well: bool,
-}
+    /// Makes a call with `send`, which gets the time that is left, and again after a failure that a retry
+    /// can mend.
+    pub async fn call<T: 'static, F: PendingCall<T>>(
+        &self,
+        effect: Effect,
+        timeout: Duration,
+        send: impl Fn(&UsersCapability, Duration) -> F,
+    ) -> Result<T> {
+        let deadline = Instant::now() + timeout;
+        self.budget.deposit();
+        let (mut may_have_written, mut last_cause) = (false, None);
 
-impl Place {
-    fn take(inner: &Rc<Inner>, link: Rc<Link>) -> Option<Self> {
-        let taken = inner.in_flight.get();
-        (taken < inner.max_in_flight).then(|| {
-            inner.in_flight.set(taken + 1);
-            link.begin();
-            Self {
-                inner: inner.clone(),
-                link,
-                well: false,
+        for retries_left in (0..=MAX_RETRIES).rev() {
+            // An answer settles the call, whatever became of the attempts before it.
+            let failure = match self.attempt(deadline, &send).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+
+            // Only `overloaded` and `unimplemented` promise that the service has not done anything.
+            let (cause, may_have_executed, retry_reason) = match failure {
+                // The failure before this retry explains more than why the retry was not sent.
+                Failure::NotSent(why) => (last_cause.unwrap_or(why.into()), false, None),
+                Failure::TimedOut => ("no answer in time".into(), true, None),
+                Failure::Rpc(error) => match error.kind {
+                    ErrorKind::Unimplemented if !may_have_written => {
+                        return Err(CallError::Unimplemented);
+                    }
+                    ErrorKind::Overloaded => (error.to_string(), false, Some("overloaded")),
+                    ErrorKind::Disconnected => (error.to_string(), true, Some("disconnected")),
+                    _ => (error.to_string(), true, Some("failed")),
+                },
+            };
+            tracing::debug!(cause, retries_left, "a call to the users service failed");
+
+            // Once an attempt may have written, no later failure changes that: the outcome stays unknown
+            // until an attempt settles it.
+            may_have_written |= effect == Effect::Write && may_have_executed;
+            last_cause = Some(cause);
+
+            let Some(reason) = retry_reason.filter(|_| retries_left > 0) else {
+                break;
+            };
+            if !self.pause_before_retry(reason).await {
+                break;
             }
-        })
+        }
+
+        let error = if may_have_written {
+            CallError::OutcomeUnknown
+        } else {
+            CallError::NotExecuted
+        };
+        Err(error(last_cause.unwrap_or_default()))
     }
 
-    fn leave<T>(mut self, answer: &capnp::Result<T>) {
-        self.well = match answer {
-            Ok(_) => true,
-            Err(error) => error.kind == ErrorKind::Unimplemented,
+    /// Makes one attempt: takes a link and a permit, sends, and waits for the response.
+    async fn attempt<T: 'static, F: PendingCall<T>>(
+        &self,
+        deadline: Instant,
+        send: impl Fn(&UsersCapability, Duration) -> F,
+    ) -> std::result::Result<T, Failure> {
+        let Some(link) = self.balancer.pick(deadline).await else {
+            count_shed("link_down");
+            return Err(Failure::NotSent("the users service cannot be reached"));
         };
+        let Ok(permit) = self.in_flight.clone().try_acquire_owned() else {
+            count_shed("in_flight");
+            return Err(Failure::NotSent("as many calls as allowed are in flight"));
+        };
+
+        let time_left = deadline.saturating_duration_since(Instant::now());
+        let call = send(&link.users, time_left);
+        match timeout_at(deadline, link.spawn_call(permit, call)).await {
+            Ok(Ok(response)) => response.map_err(Failure::Rpc),
+            Ok(Err(panic)) => Err(Failure::Rpc(capnp::Error::failed(panic.to_string()))),
+            Err(_) => Err(Failure::TimedOut),
+        }
+    }
+
+    /// Pauses before a retry; returns `false` instead when the budget is spent.
+    async fn pause_before_retry(&self, reason: &'static str) -> bool {
+        let is_covered = self.budget.withdraw();
+        if is_covered {
+            counter!("rpc_client_retries_total", "reason" => reason).increment(1);
+            sleep(MAX_PAUSE.mul_f64(fastrand::f64())).await;
+        } else {
+            count_shed("retry_budget");
+        }
+        is_covered
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.inner.in_flight.set(self.inner.in_flight.get() - 1);
-        self.inner.links.end(&self.link, self.well);
+/// How an attempt failed.
+enum Failure {
+    NotSent(&'static str),
+    TimedOut,
+    Rpc(capnp::Error),
+}
+
+/// Counts a call that was given up to protect the service or this process.
+fn count_shed(reason: &'static str) {
+    counter!("rpc_client_shed_total", "reason" => reason).increment(1);
+}
+
+/// Keeps retries to a share of the calls, so that an outage is not answered with a storm.
+struct RetryBudget(Cell<f64>);
+
+impl RetryBudget {
+    /// Retries that each call pays for.
+    const SHARE: f64 = 0.2;
+    /// Retries that may be saved up for a burst of failures, such as a restart of the service.
+    const BURST: f64 = 100.0;
+
+    fn deposit(&self) {
+        self.0.set((self.0.get() + Self::SHARE).min(Self::BURST));
+    }
+
+    fn withdraw(&self) -> bool {
+        let is_covered = self.0.get() >= 1.0;
+        self.0.set(self.0.get() - f64::from(is_covered));
+        is_covered
     }
 }

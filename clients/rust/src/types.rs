@@ -1,4 +1,4 @@
-//! The users service in types of Rust.
+//! Users, outcomes, errors and options, as callers of the client see them.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 /// A user to create, with the id that makes creating it safe to repeat.
 #[derive(Clone, Debug)]
 pub struct NewUser {
-    /// Picked by the caller; the same for each repetition.
+    /// Chosen by the caller, and the same for each repetition.
     pub id: Uuid,
     /// The service trims and checks it: ASCII, at most 254 bytes, with a dotted domain.
     pub email: String,
@@ -20,78 +20,81 @@ pub struct NewUser {
 pub struct User {
     /// A UUID.
     pub id: String,
-    /// In the case it was given.
+    /// In the letter case that was given.
     pub email: String,
-    /// Trimmed.
+    /// Without spaces around it.
     pub name: String,
 }
 
-/// One fault of a request.
+/// A fault of one field.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FieldError {
-    /// Name of the field; empty: the request as a whole.
+    /// Name of the field, or empty for the request as a whole.
     pub field: String,
-    /// What would be right, as the rest of a sentence that starts with the field's name.
+    /// What would be right; completes a sentence that starts with the field's name.
     pub reason: String,
 }
 
-/// What became of a user to create.
+/// What became of a create.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum CreateOutcome {
-    /// It is stored, durably.
+    /// The user is stored durably.
     Stored {
-        /// As it is stored.
+        /// The stored row.
         user: User,
-        /// It was stored by an earlier call with the same id, email and name.
+        /// Whether an earlier call with the same id, email and name stored it.
         replayed: bool,
     },
-    /// It breaks rules; these are all faults.
+    /// The user breaks rules; these are all faults.
     Invalid(Vec<FieldError>),
-    /// Another user has its e-mail address.
+    /// Another user has this e-mail address.
     EmailTaken,
-    /// Its id belongs to a user with another email or name.
+    /// The id belongs to a user with another email or name.
     IdConflict,
 }
 
-/// What became of a page to read.
+/// What became of a list.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ListOutcome {
     /// Some users, in the order of their ids.
     Page {
-        /// At most as many as asked for.
+        /// At most `page_size`.
         users: Vec<User>,
-        /// Where the next page begins; empty: this is the last.
+        /// Where the next page begins; empty on the last page.
         next_page_token: String,
     },
     /// The size or the token breaks rules; these are all faults.
     Invalid(Vec<FieldError>),
 }
 
-/// Why a call brought no outcome. The texts are for logs.
+/// Why a call has no outcome. The texts are for logs.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CallError {
-    /// Nothing was written; another try, later, may succeed.
+    /// Nothing was written; a later attempt may succeed.
     #[error("unavailable, nothing was written: {0}")]
     NotExecuted(String),
-    /// The call may or may not have had its effect. Creating again with the same id settles it.
+    /// The call may or may not have been carried out. Creating again with the same id settles it.
     #[error("the outcome is unknown: {0}")]
     OutcomeUnknown(String),
-    /// The service is of a version that has no such method. Nothing was written.
+    /// The service is too old to have this method. Nothing was written.
     #[error("unimplemented: the users service has no such method")]
     Unimplemented,
 }
 
-/// What a call carries beside its arguments.
+/// The result of a call.
+pub type Result<T> = std::result::Result<T, CallError>;
+
+/// Settings of a call.
 #[derive(Clone, Debug)]
 pub struct CallOptions {
-    /// How long the call may take in all, repetitions included.
+    /// How long the call may take, retries included.
     pub timeout: Duration,
-    /// The caller's place in a trace (W3C Trace Context); empty: none.
+    /// The caller's span (W3C Trace Context); empty without a trace.
     pub traceparent: String,
 }
 
 impl Default for CallOptions {
-    /// Five seconds, and no trace.
+    /// A timeout of five seconds, and no trace.
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(5),
