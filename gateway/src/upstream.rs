@@ -19,7 +19,12 @@ impl Users {
     /// Call it on a thread that runs a tokio local runtime.
     pub fn new(replicas: Resolver, timeout: Duration, max_in_flight: usize) -> Self {
         Self {
-            client: LocalClient::new(replicas, max_in_flight),
+            client: LocalClient::new(
+                replicas,
+                std::sync::Arc::new(tokio::sync::Semaphore::new(
+                    max_in_flight.min(tokio::sync::Semaphore::MAX_PERMITS),
+                )),
+            ),
             timeout,
         }
     }

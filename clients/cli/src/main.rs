@@ -3,11 +3,12 @@
 mod import;
 mod output;
 
-use std::{io, process::ExitCode, time::Duration};
+use std::{io, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::{Parser, Subcommand};
 use tokio::{
     runtime::{Builder, LocalOptions},
+    sync::Semaphore,
     task::spawn_blocking,
 };
 use users_client::{CallOptions, Endpoints, LocalClient, NewUser, Resolver};
@@ -115,7 +116,8 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> ExitCode {
-    let client = LocalClient::new(Resolver::start(&cli.users_addr), usize::MAX);
+    let in_flight = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+    let client = LocalClient::new(Resolver::start(&cli.users_addr), in_flight);
     let options = CallOptions {
         timeout: Duration::from_millis(cli.timeout_ms.into()),
         traceparent: String::new(),

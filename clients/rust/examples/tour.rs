@@ -1,4 +1,4 @@
-//! Creates a user, twice, reads it and lists some.
+//! Creates a user twice, reads it, and lists some users.
 
 use std::{env, error::Error};
 

@@ -1,26 +1,24 @@
-//! The client that goes anywhere: its calls run on a thread of its own, as capnp-rpc stays on one.
+//! The client for any thread and executor. Its calls run on one thread of its own, because capnp-rpc's
+//! types are not `Send`.
 
-use std::{future::Future, io, thread, time::Duration};
+use std::{io, sync::Arc, thread, time::Duration};
 
-use futures::{FutureExt as _, future::LocalBoxFuture};
-use tokio::{
-    runtime::{Builder, LocalOptions},
-    sync::{mpsc, oneshot},
-    task::spawn_local,
-};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::{runtime::LocalRuntime, task::spawn_local};
 
-use crate::{
-    CallError, CallOptions, CreateOutcome, Endpoints, ListOutcome, LocalClient, NewUser, Resolver,
-    User,
-};
+use crate::endpoints::Endpoints;
+use crate::local::LocalClient;
+use crate::resolver::Resolver;
+use crate::types::{CallError, CallOptions, CreateOutcome, ListOutcome, NewUser, Result, User};
 
-/// Calls at once of one client; further ones are [`CallError::NotExecuted`].
+/// Calls in flight of one client; further ones are [`CallError::NotExecuted`].
 const MAX_IN_FLIGHT: usize = 4096;
 
-type Job = Box<dyn FnOnce(LocalClient) -> LocalBoxFuture<'static, ()> + Send>;
+/// A call to start on the client's thread.
+type Job = Box<dyn FnOnce(LocalClient) + Send>;
 
-/// The users service, for any thread and any executor. Clones share the links, which end with the
-/// last of them.
+/// The users service, for any thread and any executor. Clones share the links, which end with the last
+/// clone.
 #[derive(Clone, Debug)]
 pub struct UsersClient {
     jobs: mpsc::UnboundedSender<Job>,
@@ -28,42 +26,35 @@ pub struct UsersClient {
 }
 
 impl UsersClient {
-    /// Starts connecting to the replicas behind `endpoints`. Does not wait: a call does, for a second
-    /// at most.
+    /// Starts connecting to the replicas behind `endpoints`, and returns at once. A call waits for a first
+    /// link, for a second at most.
     ///
-    /// Fails when the system has no thread left to give.
+    /// Fails when the system cannot start another thread.
     pub fn connect(endpoints: &Endpoints) -> io::Result<Self> {
         let resolver = Resolver::start(endpoints);
-        let (jobs, todo) = mpsc::unbounded_channel();
+        let (jobs, received) = mpsc::unbounded_channel();
         let (report, started) = std::sync::mpsc::channel();
-        let name = thread::Builder::new().name("users-client".into());
-        name.spawn(move || {
-            let runtime = Builder::new_current_thread()
-                .enable_all()
-                .build_local(LocalOptions::default());
-            match runtime {
-                Ok(runtime) => {
-                    let _ = report.send(Ok(()));
-                    runtime.block_on(work(resolver, todo));
-                }
-                Err(error) => drop(report.send(Err(error))),
+        let thread = thread::Builder::new().name("users-client".into());
+        thread.spawn(move || match LocalRuntime::new() {
+            Ok(runtime) => {
+                let _ = report.send(Ok(()));
+                runtime.block_on(run_jobs(resolver, received));
             }
+            Err(error) => drop(report.send(Err(error))),
         })?;
         started.recv().map_err(io::Error::other)??;
-        Ok(Self {
-            jobs,
-            options: CallOptions::default(),
-        })
+        let options = CallOptions::default();
+        Ok(Self { jobs, options })
     }
 
-    /// The same service with another time that each call may take in all; five seconds otherwise.
+    /// Sets how long each call may take, retries included. The default is five seconds.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = timeout;
         self
     }
 
-    /// The same service for calls of the trace that `traceparent` (W3C Trace Context) names.
+    /// Makes the calls part of the trace that `traceparent` (W3C Trace Context) names.
     #[must_use]
     pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
         self.options.traceparent = traceparent.into();
@@ -71,62 +62,57 @@ impl UsersClient {
     }
 
     /// Stores a user, exactly once.
-    pub async fn create_user(&self, new: NewUser) -> Result<CreateOutcome, CallError> {
-        self.run(move |client, options| async move { client.create_user(&new, &options).await })
+    pub async fn create_user(&self, new: NewUser) -> Result<CreateOutcome> {
+        self.run(async move |client, options| client.create_user(&new, &options).await)
             .await
     }
 
-    /// Reads a user; `None`: there is none with this id.
-    pub async fn get_user(&self, id: impl Into<String>) -> Result<Option<User>, CallError> {
+    /// Reads a user; `None` when there is none with this id.
+    pub async fn get_user(&self, id: impl Into<String>) -> Result<Option<User>> {
         let id = id.into();
-        self.run(move |client, options| async move { client.get_user(&id, &options).await })
+        self.run(async move |client, options| client.get_user(&id, &options).await)
             .await
     }
 
-    /// Reads a page of 1 to 100 users. `page_token`: from the page before; empty: the first page.
+    /// Reads a page of 1 to 100 users. `page_token` comes from the page before; empty means the first.
     pub async fn list_users(
         &self,
         page_size: u32,
         page_token: impl Into<String>,
-    ) -> Result<ListOutcome, CallError> {
+    ) -> Result<ListOutcome> {
         let token = page_token.into();
-        self.run(move |client, options| async move {
+        let call = async move |client: LocalClient, options| {
             client.list_users(page_size, &token, &options).await
-        })
-        .await
+        };
+        self.run(call).await
     }
 
     /// Whether the service can serve calls now.
-    pub async fn health(&self) -> Result<bool, CallError> {
-        self.run(|client, options| async move { client.health(&options).await })
+    pub async fn health(&self) -> Result<bool> {
+        self.run(async |client, options| client.health(&options).await)
             .await
     }
 
-    async fn run<T, F>(
+    async fn run<T: Send + 'static>(
         &self,
-        call: impl FnOnce(LocalClient, CallOptions) -> F + Send + 'static,
-    ) -> Result<T, CallError>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, CallError>> + 'static,
-    {
+        call: impl AsyncFnOnce(LocalClient, CallOptions) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (answer, answered) = oneshot::channel();
         let options = self.options.clone();
         let job: Job = Box::new(move |client| {
-            let call = call(client, options);
-            // Whoever asked may have left.
-            call.map(|outcome| drop(answer.send(outcome))).boxed_local()
+            // Nobody receives the answer when the caller has left.
+            spawn_local(async move { answer.send(call(client, options).await).ok() });
         });
-        let gone = |()| CallError::OutcomeUnknown("the client's thread has ended".into());
-        self.jobs.send(job).map_err(|_| gone(()))?;
-        answered.await.map_err(|_| gone(()))?
+        let gone = || CallError::OutcomeUnknown("the client's thread has ended".into());
+        self.jobs.send(job).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
     }
 }
 
-async fn work(resolver: Resolver, mut todo: mpsc::UnboundedReceiver<Job>) {
-    let client = LocalClient::new(resolver, MAX_IN_FLIGHT);
-    while let Some(job) = todo.recv().await {
-        spawn_local(job(client.clone()));
+async fn run_jobs(resolver: Resolver, mut jobs: mpsc::UnboundedReceiver<Job>) {
+    let client = LocalClient::new(resolver, Arc::new(Semaphore::new(MAX_IN_FLIGHT)));
+    while let Some(job) = jobs.recv().await {
+        job(client.clone());
     }
 }
 
@@ -138,13 +124,13 @@ mod tests {
 
     #[test]
     fn calls_from_any_thread_and_executor_end_in_time_when_nobody_answers() {
-        // Takes connections, and says nothing.
+        // Accepts connections, and never answers.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = silent.local_addr().unwrap().to_string();
         let client = UsersClient::connect(&addr.parse().unwrap()).unwrap();
-        let hurried = client.timeout(Duration::from_millis(200));
+        let impatient = client.timeout(Duration::from_millis(200));
         let calls = (0..4).map(|i| {
-            let client = hurried.clone();
+            let client = impatient.clone();
             thread::spawn(move || block_on(client.get_user(i.to_string())))
         });
         for call in calls.collect::<Vec<_>>() {

@@ -1,203 +1,112 @@
-//! Where the users service is: the addresses behind its names, looked up again and again, because
-//! replicas come and go.
+//! The addresses behind the names of the users service, which change as replicas come and go.
+//!
+//! All threads of a process share a resolver, so it also tells them what happens to each other's links.
 
-use std::{
-    fmt,
-    net::{SocketAddr, ToSocketAddrs as _},
-    str::FromStr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-        mpsc::{self, RecvTimeoutError},
-    },
-    thread,
-    time::Duration,
-};
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, mpsc, mpsc::RecvTimeoutError};
+use std::{mem, thread, time::Duration};
 
 use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
 
-/// How long a new replica may go unnoticed, and how soon a name is looked up again at the earliest.
+use crate::endpoints::Endpoints;
+
+/// How long a new replica may go unnoticed.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(2);
+/// The shortest pause between two lookups.
 const LOOKUP_PAUSE: Duration = Duration::from_millis(200);
+/// How long to wait after a change of a link before reacting to it. Without this pause, threads whose
+/// replicas hang up as soon as they have answered would wake each other again and again.
+const REACTION_DELAY: Duration = Duration::from_millis(10);
 
 /// The replicas of the users service, as all threads of a process know them. Clones share it.
 #[derive(Clone)]
-pub struct Resolver(Arc<Shared>);
-
-struct Shared {
-    addresses: watch::Receiver<Vec<SocketAddr>>,
-    /// Asks for the next lookup at once. A thread does the lookups, and ends with the sender.
-    hurry: mpsc::SyncSender<()>,
-    /// Threads without any link to a replica.
-    unlinked: AtomicUsize,
-    /// A link has come up, or is in trouble: those that wait to try again try now.
-    news: Notify,
+pub struct Resolver {
+    /// The addresses, as they change.
+    pub(crate) addresses: watch::Receiver<BTreeSet<SocketAddr>>,
+    /// To the thread that does the lookups, which ends with the last clone.
+    lookup_requests: mpsc::SyncSender<()>,
+    /// Threads that have lost their last link, or begin without one.
+    pub(crate) threads_without_link: Arc<AtomicUsize>,
+    /// A link has come up, so replicas are back; or one is down or not serving, so others are needed.
+    pub(crate) link_changed: Arc<Notify>,
 }
 
 impl Resolver {
-    /// Follows the addresses behind `endpoints`.
+    /// Looks up the addresses behind `endpoints`, again and again.
     ///
-    /// A name that cannot be looked up, now or for a while, keeps the addresses it had.
+    /// A name that cannot be looked up keeps the addresses that it had.
     #[must_use]
     pub fn start(endpoints: &Endpoints) -> Self {
-        let (publish, addresses) = watch::channel(Vec::new());
-        let (hurry, hurried) = mpsc::sync_channel(1);
-        let names = endpoints.0.iter().map(|text| Name::new(text)).collect();
-        // A lookup blocks for as long as the name server likes, so it gets a thread.
-        thread::spawn(move || follow(names, &publish, &hurried));
-        Self(Arc::new(Shared {
-            addresses,
-            hurry,
-            unlinked: AtomicUsize::new(0),
-            news: Notify::new(),
-        }))
-    }
+        let (publish, addresses) = watch::channel(BTreeSet::new());
+        let (lookup_requests, requests) = mpsc::sync_channel(1);
+        // The first lookup is due at once.
+        let _ = lookup_requests.try_send(());
+        let names = endpoints.0.iter().cloned();
+        let mut names: Vec<_> = names
+            .map(|text| Name {
+                text,
+                ..Name::default()
+            })
+            .collect();
 
-    /// The addresses, as they change.
-    pub(crate) fn addresses(&self) -> watch::Receiver<Vec<SocketAddr>> {
-        self.0.addresses.clone()
+        // A lookup blocks for as long as the name server likes, so it gets a thread.
+        thread::spawn(move || {
+            while requests.recv_timeout(LOOKUP_INTERVAL) != Err(RecvTimeoutError::Disconnected) {
+                names.iter_mut().for_each(Name::look_up);
+                let found = names.iter().flat_map(|name| name.addresses.clone());
+                let found: BTreeSet<_> = found.collect();
+                publish.send_if_modified(|known| mem::replace(known, found.clone()) != found);
+                thread::sleep(LOOKUP_PAUSE);
+            }
+        });
+        Self {
+            addresses,
+            lookup_requests,
+            threads_without_link: Arc::default(),
+            link_changed: Arc::default(),
+        }
     }
 
     /// Has the names looked up soon.
-    pub(crate) fn look_again(&self) {
-        let _ = self.0.hurry.try_send(());
-    }
-
-    /// A thread has lost its last link, or begins without one.
-    pub(crate) fn thread_is_down(&self) {
-        self.0.unlinked.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A thread that was down has a link.
-    pub(crate) fn thread_is_up(&self) {
-        self.0.unlinked.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn request_lookup(&self) {
+        let _ = self.lookup_requests.try_send(());
     }
 
     /// Whether every thread has a link.
-    pub(crate) fn all_threads_up(&self) -> bool {
-        self.0.unlinked.load(Ordering::Relaxed) == 0
+    pub(crate) fn all_threads_connected(&self) -> bool {
+        self.threads_without_link.load(Relaxed) == 0
     }
 
-    /// Notified when a link comes up, which tells that replicas are back, and when one is in trouble,
-    /// which makes the others needed.
-    pub(crate) fn news(&self) -> &Notify {
-        &self.0.news
+    /// Waits for `pause`, or until just after a link of any thread has changed.
+    pub(crate) async fn pause_until_link_change(&self, pause: Duration) {
+        if timeout(pause, self.link_changed.notified()).await.is_ok() {
+            sleep(REACTION_DELAY).await;
+        }
     }
 }
 
-/// A name and what it last stood for.
+/// A name, and the addresses of its last successful lookup.
+#[derive(Default)]
 struct Name {
     text: String,
     addresses: Vec<SocketAddr>,
-    failing: bool,
+    is_failing: bool,
 }
 
 impl Name {
-    fn new(text: &str) -> Self {
-        Self {
-            text: text.to_owned(),
-            addresses: Vec::new(),
-            failing: false,
-        }
-    }
-
     fn look_up(&mut self) {
-        let found = self.text.to_socket_addrs();
-        let failed = found.is_err();
-        match found {
-            Ok(found) => self.addresses = found.collect(),
-            Err(error) if !self.failing => {
-                tracing::warn!(name = self.text, %error, "a name cannot be looked up; trying on");
+        match self.text.to_socket_addrs() {
+            Ok(found) => {
+                self.addresses = found.collect();
+                self.is_failing = false;
+            }
+            Err(error) if !mem::replace(&mut self.is_failing, true) => {
+                tracing::warn!(name = self.text, %error, "a name cannot be looked up; still trying");
             }
             Err(_) => {}
-        }
-        self.failing = failed;
-    }
-}
-
-fn follow(
-    mut names: Vec<Name>,
-    publish: &watch::Sender<Vec<SocketAddr>>,
-    hurried: &mpsc::Receiver<()>,
-) {
-    loop {
-        names.iter_mut().for_each(Name::look_up);
-        let mut found: Vec<_> = names.iter().flat_map(|n| n.addresses.clone()).collect();
-        found.sort_unstable();
-        found.dedup();
-        publish.send_if_modified(|known| {
-            let changed = *known != found;
-            *known = found;
-            changed
-        });
-        thread::sleep(LOOKUP_PAUSE);
-        if hurried.recv_timeout(LOOKUP_INTERVAL) == Err(RecvTimeoutError::Disconnected) {
-            return;
-        }
-    }
-}
-
-/// Where the users service is: hosts (names or IP addresses) and their ports, at least one.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Endpoints(Vec<String>);
-
-/// A text that is not [`Endpoints`]; says what would be.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "must be host:port, for example users-svc:4001 or [::1]:4001, several with commas between them"
-)]
-pub struct ParseEndpointsError;
-
-impl FromStr for Endpoints {
-    type Err = ParseEndpointsError;
-
-    /// Reads `host:port`, several with commas between them.
-    fn from_str(text: &str) -> Result<Self, ParseEndpointsError> {
-        let is_endpoint = |text: &str| {
-            text.rsplit_once(':').is_some_and(|(host, port)| {
-                !host.is_empty() && port.parse().is_ok_and(|port: u16| port > 0)
-            })
-        };
-        if text.split(',').all(is_endpoint) {
-            Ok(Self(text.split(',').map(ToOwned::to_owned).collect()))
-        } else {
-            Err(ParseEndpointsError)
-        }
-    }
-}
-
-impl fmt::Display for Endpoints {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join(","))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_of_the_users_service_need_a_host_and_a_port() {
-        for good in [
-            "127.0.0.1:4001",
-            "[::1]:4001",
-            "users-svc:4001",
-            "a.b.c:1",
-            "a:1,b:2",
-        ] {
-            assert_eq!(good.parse::<Endpoints>().unwrap().to_string(), good);
-        }
-        for bad in [
-            "",
-            "users-svc",
-            ":4001",
-            "users-svc:",
-            "users-svc:0",
-            "users-svc:70000",
-            "a:1,b",
-            "a:1,",
-        ] {
-            assert!(bad.parse::<Endpoints>().is_err(), "{bad}");
         }
     }
 }

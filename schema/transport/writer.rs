@@ -1,0 +1,103 @@
+//! The writing end: gathers the messages of one turn of the event loop into one write.
+//!
+//! capnp-rpc flushes after every message; the queue takes the message, and one task sends what gathered.
+
+use std::cell::{Cell, RefCell};
+use std::task::{Context, Poll};
+use std::{io, mem, pin::Pin, rc::Rc};
+
+use futures::task::AtomicWaker;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::{sync::Notify, task::yield_now};
+
+use super::options::SEND_QUEUE_KEPT;
+
+/// The bytes of a connection that are not yet handed to its socket.
+#[derive(Default)]
+pub struct SendQueue {
+    unsent: RefCell<Vec<u8>>,
+    /// The RPC system has ended: send the rest, then close.
+    is_finished: Cell<bool>,
+    /// The socket has failed: nothing is sent any more.
+    has_failed: Cell<bool>,
+    /// The queue has become non-empty, or is finished.
+    changed: Notify,
+    /// The reader that waits for room in the queue.
+    reader: AtomicWaker,
+}
+
+impl SendQueue {
+    /// Sends the queue until the RPC system has ended and the queue is empty.
+    pub async fn send(self: Rc<Self>, socket: impl AsyncWrite + Unpin) -> io::Result<()> {
+        let sent = self.send_until_finished(socket).await;
+        if sent.is_err() {
+            self.has_failed.set(true);
+            drop(self.unsent.take());
+            self.reader.wake();
+        }
+        sent
+    }
+
+    async fn send_until_finished(&self, mut socket: impl AsyncWrite + Unpin) -> io::Result<()> {
+        let mut batch = Vec::new();
+        loop {
+            self.changed.notified().await;
+            // Lets every task that is ready now add its messages.
+            yield_now().await;
+
+            while !self.unsent.borrow().is_empty() {
+                mem::swap(&mut *self.unsent.borrow_mut(), &mut batch);
+                socket.write_all(&batch).await?;
+                socket.flush().await?;
+                batch.clear();
+                batch.shrink_to(SEND_QUEUE_KEPT);
+                self.reader.wake();
+            }
+
+            if self.is_finished.get() {
+                return socket.shutdown().await;
+            }
+        }
+    }
+
+    /// Completes when fewer than `limit` bytes are unsent. Only one task may wait for it.
+    pub fn poll_below(&self, limit: usize, cx: &Context) -> Poll<()> {
+        if self.unsent.borrow().len() < limit {
+            return Poll::Ready(());
+        }
+        self.reader.register(cx.waker());
+        Poll::Pending
+    }
+}
+
+/// What capnp-rpc writes to. It never waits: only reading is held back, by the peer guard.
+pub struct CoalescingWriter(pub Rc<SendQueue>);
+
+impl futures::AsyncWrite for CoalescingWriter {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.0.has_failed.get() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let mut unsent = self.0.unsent.borrow_mut();
+        if unsent.is_empty() {
+            self.0.changed.notify_one();
+        }
+        unsent.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for CoalescingWriter {
+    fn drop(&mut self) {
+        self.0.is_finished.set(true);
+        self.0.changed.notify_one();
+    }
+}
