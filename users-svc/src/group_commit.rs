@@ -293,10 +293,8 @@ impl<Q, A> Drop for Batch<Q, A> {
 fn answer<A>(callers: Vec<(AnswerSender<A>, Reply<A>)>, results: BatchResults<A>) {
     let mut by_thread: Vec<(AnswerSender<A>, Vec<_>)> = Vec::new();
     for ((thread, reply), result) in callers.into_iter().zip(results) {
-        match by_thread
-            .iter_mut()
-            .find(|(known, _)| known.same_channel(&thread))
-        {
+        let mut known = by_thread.iter_mut();
+        match known.find(|(known, _)| known.same_channel(&thread)) {
             Some((_, answers)) => answers.push((reply, result)),
             None => by_thread.push((thread, vec![(reply, result)])),
         }

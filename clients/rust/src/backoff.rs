@@ -12,7 +12,6 @@ pub struct Backoff {
 
 impl Backoff {
     /// Starts with a pause of `min`; no pause is longer than `max`.
-    #[must_use]
     pub fn new(min: Duration, max: Duration) -> Self {
         let next = min;
         Self { min, max, next }

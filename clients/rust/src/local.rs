@@ -25,7 +25,6 @@ impl LocalClient {
     /// threads may share it.
     ///
     /// Call it on a thread that runs a tokio local runtime; the links last as long as the runtime.
-    #[must_use]
     pub fn new(resolver: Resolver, in_flight: Arc<Semaphore>) -> Self {
         let balancer = Rc::new(Balancer::new(resolver));
         spawn_local(keep_links(balancer.clone()));
@@ -84,7 +83,6 @@ impl LocalClient {
     }
 
     /// Whether every thread that shares the resolver has a link to a replica.
-    #[must_use]
     pub fn is_connected(&self) -> bool {
         self.0.balancer.resolver.all_threads_connected()
     }

@@ -38,7 +38,6 @@ impl Resolver {
     /// Looks up the addresses behind `endpoints`, again and again.
     ///
     /// A name that cannot be looked up keeps the addresses that it had.
-    #[must_use]
     pub fn start(endpoints: &Endpoints) -> Self {
         let (publish, addresses) = watch::channel(BTreeSet::new());
         let (lookup_requests, requests) = mpsc::sync_channel(1);

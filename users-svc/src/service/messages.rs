@@ -54,10 +54,11 @@ impl FieldError {
     }
 }
 
+/// A part of a request, or all of its faults.
+type Checked<T> = Result<T, Vec<FieldError>>;
+
 /// Reads a user to create, and checks it against the rules. All faults are listed.
-pub fn read_new_user(
-    request: create_user_request::Reader,
-) -> capnp::Result<Result<NewUser, Vec<FieldError>>> {
+pub fn read_new_user(request: create_user_request::Reader) -> capnp::Result<Checked<NewUser>> {
     let id = match request.get_id()? {
         id if id.is_empty() => Ok(UserId::mint()),
         id => read_field("id", id, UserId::parse),
@@ -74,7 +75,7 @@ pub fn read_new_user(
 }
 
 /// Checks which page is asked for, and returns the id after which it begins. All faults are listed.
-pub fn read_page(size: u32, token: text::Reader) -> Result<Uuid, Vec<FieldError>> {
+pub fn read_page(size: u32, token: text::Reader) -> Checked<Uuid> {
     let size = if PAGE_SIZES.contains(&size) {
         Ok(())
     } else {

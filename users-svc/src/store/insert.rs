@@ -14,13 +14,16 @@ use uuid::Uuid;
 use super::Store;
 use super::error::StatementError;
 use super::pool::Trust;
-use super::statements::{Statements, UserColumns};
+use super::statements::{Query, SqlResult, UserColumns};
 use crate::outcome::{BatchResults, CallFailure, InsertOutcome};
 use crate::user::{NewUser, User};
 
 /// Attempts at a batch that meets deadlocks or serialization failures. Callers that reuse ids across
 /// e-mail addresses can cause one, and the others of the batch are not to suffer.
 const MAX_ATTEMPTS: usize = 4;
+
+/// What became of each user of a batch.
+type Results = BatchResults<InsertOutcome>;
 
 /// Why a batch has no outcome.
 struct FailedInsert {
@@ -31,7 +34,7 @@ struct FailedInsert {
 
 impl Store {
     /// Inserts users. The results are in the order of `users`.
-    pub fn insert(&self, users: &[NewUser]) -> BatchResults<InsertOutcome> {
+    pub fn insert(&self, users: &[NewUser]) -> Results {
         match self.insert_together(users) {
             Ok(results) => results,
             // One row's fault is not to be the others'.
@@ -44,7 +47,7 @@ impl Store {
     }
 
     /// Inserts each user by itself, while there is time.
-    fn insert_one_by_one(&self, users: &[NewUser]) -> BatchResults<InsertOutcome> {
+    fn insert_one_by_one(&self, users: &[NewUser]) -> Results {
         let end = Instant::now() + self.timeout;
         let insert = |user| {
             if Instant::now() >= end {
@@ -63,10 +66,7 @@ impl Store {
     }
 
     /// Attempts a batch until its outcome is known, or cannot be found out.
-    fn insert_together(
-        &self,
-        users: &[NewUser],
-    ) -> Result<BatchResults<InsertOutcome>, FailedInsert> {
+    fn insert_together(&self, users: &[NewUser]) -> Result<Results, FailedInsert> {
         let batch = Batch::new(users);
         let mut may_have_written = false;
         let mut cause = StatementError::SerializationFailure;
@@ -92,11 +92,7 @@ impl Store {
 
     /// Inserts the batch once, and explains what was not inserted. When it may have been inserted before,
     /// the attempt must not be lost to a connection that is dead already.
-    fn attempt(
-        &self,
-        batch: &Batch,
-        may_have_written: bool,
-    ) -> Result<BatchResults<InsertOutcome>, FailedInsert> {
+    fn attempt(&self, batch: &Batch, may_have_written: bool) -> Result<Results, FailedInsert> {
         let trust = if may_have_written {
             Trust::Tried
         } else {
@@ -104,7 +100,7 @@ impl Store {
         };
         let mut has_written = false;
         let attempt = self.pool.run(trust, |client, statements| {
-            let inserted = batch.insert(client, statements)?;
+            let inserted = batch.insert(client, &statements.insert)?;
             if inserted.len() == batch.users.len() {
                 return Ok(vec![Ok(InsertOutcome::Created); inserted.len()]);
             }
@@ -157,21 +153,13 @@ impl<'a> Batch<'a> {
     }
 
     /// Inserts what nothing stands in the way of, and returns the ids of that.
-    fn insert(
-        &self,
-        client: &mut Client,
-        statements: &Statements,
-    ) -> Result<HashSet<Uuid>, postgres::Error> {
-        let rows = statements.insert.rows(client, &self.columns.parameters())?;
+    fn insert(&self, client: &mut Client, insert: &Query) -> SqlResult<HashSet<Uuid>> {
+        let rows = insert.rows(client, &self.columns.parameters())?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     /// What became of each user, told by the ids that were inserted and the rows that are there now.
-    fn explain(
-        &self,
-        mut inserted: HashSet<Uuid>,
-        conflicts: Vec<User>,
-    ) -> BatchResults<InsertOutcome> {
+    fn explain(&self, mut inserted: HashSet<Uuid>, conflicts: Vec<User>) -> Results {
         let taken: HashSet<String> = conflicts
             .iter()
             .map(|user| user.email.to_ascii_lowercase())

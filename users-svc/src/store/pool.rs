@@ -8,7 +8,7 @@ use r2d2_postgres::{PostgresConnectionManager, r2d2};
 
 use super::error::StatementError;
 use super::pool_events::{ConnectErrors, PoolGauges};
-use super::statements::{Statements, TERMINATE_SELF};
+use super::statements::{SqlResult, Statements, TERMINATE_SELF};
 use crate::Settings;
 
 /// A connection that has been idle for longer is tried before it is trusted.
@@ -69,7 +69,7 @@ impl Pool {
     pub fn run<T>(
         &self,
         trust: Trust,
-        work: impl FnOnce(&mut Client, &Statements) -> Result<T, postgres::Error>,
+        work: impl FnOnce(&mut Client, &Statements) -> SqlResult<T>,
     ) -> Result<T, StatementError> {
         let mut connection = self.working_connection(trust)?;
         let session = PooledConnection::extensions_mut(&mut connection).remove::<Session>();
@@ -102,7 +102,7 @@ impl Pool {
     /// Runs statements that only read, again if the connection turns out to be dead.
     pub fn read<T>(
         &self,
-        work: impl Fn(&mut Client, &Statements) -> Result<T, postgres::Error>,
+        work: impl Fn(&mut Client, &Statements) -> SqlResult<T>,
     ) -> Result<T, StatementError> {
         match self.run(Trust::RecentlyUsed, &work) {
             Err(StatementError::ConnectionLost) => self.run(Trust::Tried, &work),

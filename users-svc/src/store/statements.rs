@@ -33,6 +33,9 @@ pub const SELECT_WRITABLE: &str = "SELECT current_setting('transaction_read_only
 /// Ends the session it runs in.
 pub const TERMINATE_SELF: &str = "SELECT pg_terminate_backend(pg_backend_pid())";
 
+pub type SqlResult<T> = Result<T, postgres::Error>;
+type Parameter<'a> = &'a (dyn ToSql + Sync);
+
 /// The statements as one connection knows them.
 pub struct Statements {
     pub insert: Query,
@@ -43,7 +46,7 @@ pub struct Statements {
 
 impl Statements {
     /// With `prepare`, prepares them on the connection, which saves parsing and a round trip each time.
-    pub fn new(client: &mut Client, prepare: bool) -> Result<Self, postgres::Error> {
+    pub fn new(client: &mut Client, prepare: bool) -> SqlResult<Self> {
         let mut query = |sql, types: &'static [Type]| {
             if prepare {
                 client.prepare_typed(sql, types).map(Query::Prepared)
@@ -71,11 +74,7 @@ pub enum Query {
 
 impl Query {
     /// Runs it and returns its rows.
-    pub fn rows(
-        &self,
-        client: &mut Client,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, postgres::Error> {
+    pub fn rows(&self, client: &mut Client, parameters: &[Parameter]) -> SqlResult<Vec<Row>> {
         match self {
             Self::Prepared(statement) => client.query(statement, parameters),
             Self::Unprepared(sql, types) => {
@@ -87,11 +86,7 @@ impl Query {
     }
 
     /// The same for rows that are users.
-    pub fn users(
-        &self,
-        client: &mut Client,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<User>, postgres::Error> {
+    pub fn users(&self, client: &mut Client, parameters: &[Parameter]) -> SqlResult<Vec<User>> {
         let rows = self.rows(client, parameters)?;
         Ok(rows.iter().map(User::from).collect())
     }
@@ -107,7 +102,7 @@ pub struct UserColumns<'a> {
 
 impl UserColumns<'_> {
     /// The parameters of `INSERT`.
-    pub fn parameters(&self) -> [&(dyn ToSql + Sync); 3] {
+    pub fn parameters(&self) -> [Parameter<'_>; 3] {
         [&self.ids, &self.emails, &self.names]
     }
 }
