@@ -48,12 +48,14 @@ impl UsersClient {
     }
 
     /// Sets how long each call may take, retries included. The default is five seconds.
+    #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = timeout;
         self
     }
 
     /// Makes the calls part of the trace that `traceparent` (W3C Trace Context) names.
+    #[must_use]
     pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
         self.options.traceparent = traceparent.into();
         self
