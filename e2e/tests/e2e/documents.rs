@@ -1,9 +1,8 @@
-//! What the documents say is what the code does.
+//! What the documents and examples say is what the code does.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, process::Command};
 
 use clap::CommandFactory as _;
-
 use e2e::root;
 
 fn read(path: &str) -> String {
@@ -12,9 +11,7 @@ fn read(path: &str) -> String {
 
 /// The environment variables of a program.
 fn variables(command: &clap::Command) -> BTreeSet<String> {
-    let names = command
-        .get_arguments()
-        .filter_map(|argument| argument.get_env());
+    let names = command.get_arguments().filter_map(clap::Arg::get_env);
     names
         .map(|name| name.to_str().unwrap().to_owned())
         .collect()
@@ -30,84 +27,80 @@ fn example(path: &str) -> BTreeSet<String> {
     read(path).lines().filter_map(name).collect()
 }
 
-#[test]
-fn the_example_settings_of_each_service_are_all_of_its_settings() {
-    assert_eq!(
-        example("gateway/.env.example"),
-        variables(&gateway::Settings::command())
-    );
-    assert_eq!(
-        example("users-svc/.env.example"),
-        variables(&users_svc::Settings::command())
-    );
+/// The variables that the compose file sets for a service.
+fn composed(service: &str) -> BTreeSet<String> {
+    let compose = read("docker-compose.yml");
+    let start = compose.find(&format!("\n  {service}:\n")).unwrap();
+    let environment = compose[start..].split("    environment:\n").nth(1).unwrap();
+    let lines = environment
+        .lines()
+        .take_while(|line| line.starts_with("      "));
+    let settings = lines.filter(|line| !line.trim().starts_with('#'));
+    settings
+        .map(|line| line.trim().split(':').next().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
-fn the_readme_lists_all_settings_with_their_defaults() {
-    let readme = read("README.md");
-    let rows: Vec<&str> = readme
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .collect();
+fn example_files_name_exactly_the_settings_of_their_service() {
+    let (gateway, users) = (gateway::Settings::command(), users_svc::Settings::command());
+    assert_eq!(example("gateway/.env.example"), variables(&gateway));
+    assert_eq!(example("users-svc/.env.example"), variables(&users));
+}
+
+#[test]
+fn compose_file_names_only_settings_that_exist() {
+    let (gateway, users) = (gateway::Settings::command(), users_svc::Settings::command());
+    assert!(composed("gateway").is_subset(&variables(&gateway)));
+    assert!(composed("users-svc").is_subset(&variables(&users)));
+}
+
+#[test]
+fn compose_file_uses_exactly_the_variables_of_its_example() {
+    let compose = read("docker-compose.yml");
+    let used = compose.split("${").skip(1);
+    let used = used.map(|rest| rest.split([':', '}']).next().unwrap().to_owned());
+    assert_eq!(example(".env.example"), used.collect());
+}
+
+#[test]
+fn operations_document_lists_all_settings_with_their_defaults() {
+    let document = read("docs/OPERATIONS.md");
     for command in [
         gateway::Settings::command(),
         users_svc::Settings::command(),
         stack::Settings::command(),
     ] {
-        for argument in command.get_arguments() {
-            let Some(name) = argument.get_env() else {
-                continue;
-            };
-            let row = rows
-                .iter()
-                .find(|row| row.starts_with(&format!("| `{}` |", name.display())));
-            let row = row.unwrap_or_else(|| panic!("README.md does not list {}", name.display()));
+        for argument in command.get_arguments().filter(|a| a.get_env().is_some()) {
+            let name = argument.get_env().unwrap().to_str().unwrap();
+            let row = format!("| `{name}` |");
+            let row = document.lines().find(|line| line.starts_with(&row));
+            let row = row.unwrap_or_else(|| panic!("docs/OPERATIONS.md does not list {name}"));
             for default in argument.get_default_values() {
                 let shown = default.to_str().unwrap().split(',').next().unwrap();
                 let is_shown = row.contains(&format!("`{shown}`")) || shown == "0";
-                assert!(
-                    is_shown,
-                    "README.md has another default than {shown:?}: {row}"
-                );
+                assert!(is_shown, "the default is {shown:?}, not as in {row}");
             }
         }
     }
 }
 
 #[test]
-fn the_images_are_built_of_all_members_of_the_workspace() {
-    let (manifest, dockerfile) = (read("Cargo.toml"), read("Dockerfile"));
-    let members = manifest.split("members = [").nth(1).unwrap();
-    let members = members.split(']').next().unwrap().split(',');
-    for member in members
-        .map(|member| member.trim().trim_matches('"'))
-        .filter(|m| ![".", ""].contains(m))
-    {
-        let copied = format!("COPY {member}/Cargo.toml {member}/\n");
-        assert!(dockerfile.contains(&copied), "{member}");
+fn relative_links_of_the_documents_lead_somewhere() {
+    let listed = Command::new("git")
+        .args(["ls-files", "*.md"])
+        .current_dir(root());
+    let listed = { listed }.output().unwrap();
+    for document in String::from_utf8(listed.stdout).unwrap().lines() {
+        let folder = root().join(document).parent().unwrap().to_owned();
+        let text = read(document);
+        let targets = text
+            .split("](")
+            .skip(1)
+            .map(|rest| rest.split(')').next().unwrap());
+        for target in targets.filter(|target| !target.contains("://")) {
+            let file = target.split('#').next().unwrap();
+            assert!(folder.join(file).exists(), "{document} links to {target}");
+        }
     }
-}
-
-#[test]
-fn the_compose_file_names_only_settings_that_exist() {
-    let compose = read("docker-compose.yml");
-    let section = |name: &str| {
-        let start = compose.find(&format!("\n  {name}:\n")).unwrap();
-        let environment = compose[start..].split("    environment:\n").nth(1).unwrap();
-        let lines = environment
-            .lines()
-            .take_while(|line| line.starts_with("      "));
-        lines
-            .filter(|line| !line.trim().starts_with('#'))
-            .map(|line| line.trim().split(':').next().unwrap().to_owned())
-            .collect::<BTreeSet<_>>()
-    };
-    assert!(section("gateway").is_subset(&variables(&gateway::Settings::command())));
-    assert!(section("users-svc").is_subset(&variables(&users_svc::Settings::command())));
-    let given = example(".env.example");
-    let used = compose
-        .split("${")
-        .skip(1)
-        .map(|rest| rest.split([':', '}']).next().unwrap());
-    assert_eq!(given, used.map(str::to_owned).collect());
 }
