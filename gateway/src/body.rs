@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 use warp::http::{HeaderMap, header};
 
-use crate::problem::{Fault, Problem};
+use crate::{field_error::Fault, problem::Problem};
 
 /// Largest body. A user fits in 2 KiB, escapes included.
 const MAX_BYTES: usize = 64 * 1024;

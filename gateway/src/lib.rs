@@ -2,24 +2,29 @@
 
 mod body;
 mod docs;
+mod field_error;
+mod healthcheck;
+mod idempotency;
+mod probes;
 mod problem;
+mod request_context;
+mod response;
+mod router;
 mod server;
 mod settings;
 mod telemetry;
 mod upstream;
 mod users;
 
-use std::{
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
-    process::ExitCode,
-};
+use std::net::TcpListener;
 
-use anyhow::bail;
-use service_runtime::{health, workers};
+use service_runtime::workers;
 use tokio_util::sync::CancellationToken;
 use users_client::Resolver;
 
+use crate::{server::HttpWorker, upstream::Users};
+
+pub use healthcheck::{healthcheck, ready};
 pub use settings::{Command, Settings};
 
 /// Serves HTTP on `listener` until `shutdown`, then drains.
@@ -30,26 +35,12 @@ pub fn run(
 ) -> anyhow::Result<()> {
     tracing::info!(addr = %listener.local_addr()?, users = %settings.users_addr, "gateway listening");
     let replicas = Resolver::start(&settings.users_addr);
+    // The cap is the process's; each thread watches over its share.
+    let max_in_flight = settings
+        .max_in_flight
+        .div_ceil(workers::count(&settings.process));
     workers::run(listener, &settings.process, shutdown, || {
-        server::worker(settings, &replicas, shutdown)
+        let users = Users::new(replicas.clone(), settings.request_timeout, max_in_flight);
+        HttpWorker::new(router::service(users, shutdown.clone()))
     })
-}
-
-/// Asks the gateway of this machine whether it is ready, and returns the exit status for that.
-#[must_use]
-pub fn healthcheck(settings: &Settings) -> ExitCode {
-    health::exit_code(&ready(settings.http_addr))
-}
-
-/// Fails unless the gateway that listens on `addr` of this machine is ready.
-pub fn ready(addr: SocketAddr) -> anyhow::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&health::local_addr(addr), health::TIMEOUT)?;
-    stream.set_read_timeout(Some(health::TIMEOUT))?;
-    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    match answer.lines().next() {
-        Some(status) if status.starts_with("HTTP/1.1 200") => Ok(()),
-        status => bail!("{}", status.unwrap_or("no answer")),
-    }
 }

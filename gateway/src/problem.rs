@@ -1,10 +1,14 @@
 //! Problem documents: every error of the gateway as RFC 9457 `application/problem+json`.
 
 use serde::Serialize;
+use users_client::CallError;
 use utoipa::ToSchema;
 use warp::http::{HeaderName, HeaderValue, StatusCode, header};
 
-use crate::server::Response;
+use crate::{
+    field_error::Fault,
+    response::{Response, json},
+};
 
 /// Prefix of the problem types that are ours. The others are `about:blank`: the status says it all.
 const TYPE_PREFIX: &str = "urn:problem-type:users:";
@@ -21,31 +25,6 @@ pub struct Problem {
     headers: Vec<(HeaderName, HeaderValue)>,
     /// For the log, not for the client.
     cause: Option<Box<str>>,
-}
-
-/// One fault of the request's body.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-pub struct Fault {
-    /// Where: a JSON Pointer (RFC 6901) as a URI fragment, such as `#/email`.
-    pub pointer: String,
-    /// What would be right.
-    pub detail: String,
-}
-
-impl Fault {
-    /// A fault of the member `name` of the body; empty: of the body as a whole.
-    pub fn of(name: &str, detail: impl Into<String>) -> Self {
-        let name = name.replace('~', "~0").replace('/', "~1");
-        let pointer = if name.is_empty() {
-            "#".to_owned()
-        } else {
-            format!("#/{name}")
-        };
-        Self {
-            pointer,
-            detail: detail.into(),
-        }
-    }
 }
 
 /// An error of this interface (RFC 9457).
@@ -270,12 +249,22 @@ impl Problem {
 
     /// The response that tells the client.
     pub fn into_response(self, request_id: &str) -> Response {
-        let mut response = crate::server::json(self.status, &self.document(request_id));
+        let mut response = json(self.status, &self.document(request_id));
         let problem_json = HeaderValue::from_static("application/problem+json");
         response
             .headers_mut()
             .insert(header::CONTENT_TYPE, problem_json);
         response.headers_mut().extend(self.headers);
         response
+    }
+}
+
+impl From<CallError> for Problem {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Unimplemented => Self::unavailable().because(error.to_string()),
+            CallError::NotExecuted(cause) => Self::unavailable().because(cause),
+            CallError::OutcomeUnknown(cause) => Self::unknown_outcome().because(cause),
+        }
     }
 }

@@ -10,7 +10,7 @@ use service_runtime::trace::{Span, SpanKind, TraceContext};
 use uuid::Uuid;
 use warp::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use crate::{problem::Problem, server::Response};
+use crate::{problem::Problem, response::Response};
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 128;

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use utoipa_swagger_ui::{Config, SwaggerFile};
 use warp::http::{HeaderValue, StatusCode, header};
 
-use crate::{problem::Problem, server::Response};
+use crate::{problem::Problem, response::Response};
 
 /// The page runs nothing and loads nothing but what this gateway serves.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \

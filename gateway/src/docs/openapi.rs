@@ -21,7 +21,8 @@ use utoipa::{
 
 use crate::{
     body::User,
-    problem::{Document, Fault, Problem},
+    field_error::Fault,
+    problem::{Document, Problem},
 };
 
 /// White space as both ends of a value may have it, in a class of ECMA-262.
