@@ -1,39 +1,59 @@
-//! Request bodies: read within limits, decoded with every fault of their shape named.
+//! JSON bodies: the users in them, read within limits and decoded with every error of their shape named.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
-use bytes::{Buf, BytesMut};
-use futures::{Stream, StreamExt as _, pin_mut};
+use bytes::BytesMut;
+use futures::StreamExt as _;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde_json::{error::Category, value::RawValue};
 use tokio::time::timeout;
-use warp::http::{HeaderMap, header};
+use utoipa::ToSchema;
+use warp::http::{HeaderMap, HeaderValue, header};
 
-use crate::{field_error::Fault, problem::Problem};
+use crate::field_error::FieldError;
+use crate::limits::{BODY_TIMEOUT, MAX_BODY_KIB};
+use crate::problem::Problem;
+use crate::request_context::Body;
 
-/// Largest body. A user fits in 2 KiB, escapes included.
-const MAX_BYTES: usize = 64 * 1024;
-/// How long the body may take to arrive.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// Faults to list of a body that has nothing but faults.
-const MAX_FAULTS: usize = 16;
+/// Errors to list of a body that has nothing but errors.
+const MAX_ERRORS: usize = 16;
 /// Characters to show of the name of a member that should not be there.
 const MAX_NAME_SHOWN: usize = 64;
+/// The members of a user to create.
+const MEMBERS: [&str; 2] = ["email", "name"];
 
 /// The body of `POST /users`, decoded but not checked against any rule.
-#[derive(Debug, PartialEq)]
-pub struct UserBody {
+///
+/// Its schema says what the users service accepts (`users-svc/src/user.rs`), as far as a schema can. What
+/// stands in braces in a pattern is explained in `docs/openapi.rs`.
+#[derive(Debug, PartialEq, ToSchema)]
+#[schema(description = "")]
+#[serde(deny_unknown_fields)]
+pub struct NewUser {
+    /// An e-mail address in ASCII with a dotted domain. Space around it is dropped. Unique without regard to case.
+    #[schema(min_length = 1, max_length = 254, examples("jane@example.com"))]
+    #[schema(
+        pattern = "^[{SPACE}]*(?=[^@]{1,64}@){ATOM}(\\.{ATOM})*@{LABEL}(\\.{LABEL})+[{SPACE}]*$"
+    )]
     pub email: String,
+    /// Space around it is dropped. No control or bidi override characters.
+    #[schema(min_length = 1, max_length = 200, examples("Jane Doe"))]
+    #[schema(
+        pattern = "^[{SPACE}]*[^{SPACE}{CONTROL}]([^{CONTROL}]*[^{SPACE}{CONTROL}])?[{SPACE}]*$"
+    )]
     pub name: String,
 }
 
 /// A stored user, as bodies of responses have it.
-#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, serde::Serialize, ToSchema)]
 pub struct User {
     /// A UUID.
+    #[schema(examples("0190a3f4-7c3e-7cc8-a1b2-0242ac120002"))]
     pub id: String,
     /// In the case it was given.
+    #[schema(examples("jane@example.com"))]
     pub email: String,
+    #[schema(examples("Jane Doe"))]
     pub name: String,
 }
 
@@ -46,132 +66,112 @@ impl From<users_client::User> for User {
 /// Refuses bodies that do not say they are plain JSON (RFC 9110, sections 8.3 and 8.4).
 pub fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let is_json = match (types.next().map(|value| value.to_str()), types.next()) {
-        (Some(Ok(value)), None) => {
-            let essence = value.split(';').next().unwrap_or_default();
-            essence.trim().eq_ignore_ascii_case("application/json")
-        }
-        _ => false,
+    let is_json = |value: &HeaderValue| {
+        let essence = value.to_str().ok()?.split(';').next()?;
+        Some(essence.trim().eq_ignore_ascii_case("application/json"))
     };
-    if is_json && !headers.contains_key(header::CONTENT_ENCODING) {
+    let only_json = types.next().and_then(is_json) == Some(true) && types.next().is_none();
+    if only_json && !headers.contains_key(header::CONTENT_ENCODING) {
         return Ok(());
     }
     Err(Problem::unsupported_media_type())
 }
 
-/// Reads a body of at most 64 KiB within 10 seconds.
-pub async fn read(
-    headers: &HeaderMap,
-    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
-) -> Result<BytesMut, Problem> {
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|n| n.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: usize| length > MAX_BYTES) {
+/// Reads a body, within the limits of its size and its time.
+pub async fn read(headers: &HeaderMap, mut body: Body) -> Result<BytesMut, Problem> {
+    const MAX_BYTES: usize = MAX_BODY_KIB * 1024;
+    let announced = headers.get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
+    let announced: usize = announced.unwrap_or_default();
+    if announced > MAX_BYTES {
         return Err(Problem::too_large());
     }
-    pin_mut!(body);
-    // Growing would take up to twice as much, and many may send large ones slowly.
-    let mut bytes = BytesMut::with_capacity(announced.unwrap_or_default());
+
+    // A buffer that grows takes up to twice as much, and many clients may send large bodies slowly.
+    let mut bytes = BytesMut::with_capacity(announced);
     let read = async {
         while let Some(chunk) = body.next().await {
-            let mut chunk = chunk.map_err(|_| Problem::malformed("The body broke off."))?;
-            if bytes.len() + chunk.remaining() > MAX_BYTES {
+            let chunk = chunk.map_err(|_| Problem::body_broke_off())?;
+            if bytes.len() + chunk.len() > MAX_BYTES {
                 return Err(Problem::too_large());
             }
-            while chunk.has_remaining() {
-                let part = chunk.chunk();
-                let length = part.len();
-                bytes.extend_from_slice(part);
-                chunk.advance(length);
-            }
+            bytes.extend_from_slice(&chunk);
         }
         Ok(())
     };
-    timeout(READ_TIMEOUT, read)
-        .await
-        .map_err(|_| Problem::body_timeout())??;
+    let read = timeout(BODY_TIMEOUT, read).await;
+    read.map_err(|_| Problem::body_timeout())??;
     Ok(bytes)
 }
 
 /// Decodes the body of `POST /users`: a JSON object with the strings `email` and `name`, each once,
 /// and nothing else.
-pub fn decode(bytes: &[u8]) -> Result<UserBody, Problem> {
-    let members: Members = serde_json::from_slice(bytes).map_err(|error| {
-        Problem::malformed(if error.is_data() {
-            "The body must be a JSON object with the members email and name."
-        } else {
-            "The body must be JSON (RFC 8259) in UTF-8."
-        })
-    })?;
-    match members {
-        Members {
-            email: Some(email),
-            name: Some(name),
-            faults,
-        } if faults.is_empty() => Ok(UserBody { email, name }),
-        Members { faults, .. } => Err(Problem::invalid(faults)),
+pub fn decode(bytes: &[u8]) -> Result<NewUser, Problem> {
+    let refuse = |error: serde_json::Error| match error.classify() {
+        Category::Data => Problem::not_an_object(),
+        _ => Problem::malformed(),
+    };
+    let mut members: Members = serde_json::from_slice(bytes).map_err(refuse)?;
+
+    for (name, value) in MEMBERS.iter().zip(&members.values) {
+        if value.is_none() {
+            members.errors.push(FieldError::new(name, "is required"));
+        }
+    }
+    match members.values {
+        [Some(email), Some(name)] if members.errors.is_empty() => Ok(NewUser { email, name }),
+        _ => Err(Problem::invalid().errors(members.errors)),
     }
 }
 
-/// The members of the object and all their faults; a derived decoder would stop at the first.
+/// The members of a body and all errors of their shape; a derived decoder would stop at the first.
 #[derive(Default)]
 struct Members {
-    email: Option<String>,
-    name: Option<String>,
-    faults: Vec<Fault>,
+    values: [Option<String>; MEMBERS.len()],
+    errors: Vec<FieldError>,
 }
 
 impl Members {
     fn add(&mut self, name: &str, value: &RawValue) {
-        let slot = match name {
-            "email" => &mut self.email,
-            "name" => &mut self.name,
-            _ => return self.fault(name, "is not a member of a user; those are email and name"),
+        let Some(index) = MEMBERS.iter().position(|member| *member == name) else {
+            return self.error(name, "is not a member of a user; those are email and name");
         };
-        if slot.is_some() {
-            return self.fault(name, "must be given once");
+        if self.values[index].is_some() {
+            return self.error(name, "must be given once");
         }
-        let text = serde_json::from_str(value.get());
-        let is_string = text.is_ok();
-        *slot = Some(text.unwrap_or_default());
-        if !is_string {
-            self.fault(name, "must be a string");
-        }
+        let text = serde_json::from_str(value.get()).unwrap_or_else(|_| {
+            self.error(name, "must be a string");
+            String::new()
+        });
+        self.values[index] = Some(text);
     }
 
-    fn fault(&mut self, name: &str, detail: &str) {
-        if self.faults.len() < MAX_FAULTS {
+    fn error(&mut self, name: &str, detail: &str) {
+        if self.errors.len() < MAX_ERRORS {
             let name: String = name.chars().take(MAX_NAME_SHOWN).collect();
-            self.faults.push(Fault::of(&name, detail));
+            self.errors.push(FieldError::new(&name, detail));
         }
     }
 }
 
 impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MembersVisitor;
-        impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = Members;
+        deserializer.deserialize_map(Self::default())
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object")
-            }
+impl<'de> Visitor<'de> for Members {
+    type Value = Self;
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = Members::default();
-                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
-                    members.add(&name, value);
-                }
-                for (name, value) in [("email", &members.email), ("name", &members.name)] {
-                    if value.is_none() {
-                        members.faults.push(Fault::of(name, "is required"));
-                    }
-                }
-                Ok(members)
-            }
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+            self.add(&name, value);
         }
-        deserializer.deserialize_map(MembersVisitor)
+        Ok(self)
     }
 }
 
@@ -179,51 +179,48 @@ impl<'de> Deserialize<'de> for Members {
 mod tests {
     use super::*;
 
-    fn faults(body: &str) -> Vec<(String, String)> {
+    /// The pointers and details of the errors that decoding `body` finds.
+    fn errors_of(body: &str) -> Vec<(String, String)> {
         let problem = decode(body.as_bytes()).unwrap_err();
-        problem
-            .errors()
-            .iter()
-            .map(|f| (f.pointer.clone(), f.detail.clone()))
-            .collect()
+        let errors = problem.errors.into_iter();
+        errors.map(|error| (error.pointer, error.detail)).collect()
+    }
+
+    fn expected<const N: usize>(errors: [(&str, &str); N]) -> [(String, String); N] {
+        errors.map(|(pointer, detail)| (pointer.to_owned(), detail.to_owned()))
     }
 
     #[test]
-    fn an_object_with_both_strings_is_decoded_as_it_stands() {
+    fn object_with_both_strings_is_decoded_as_it_stands() {
         let body = decode(br#" {"name":"J\u00e9 \ud83d\ude00", "email":" a@b.c "} "#).unwrap();
-        assert_eq!(
-            body,
-            UserBody {
-                email: " a@b.c ".into(),
-                name: "Jé 😀".into()
-            }
-        );
+        let expected = NewUser {
+            email: " a@b.c ".into(),
+            name: "Jé 😀".into(),
+        };
+        assert_eq!(body, expected);
     }
 
     #[test]
-    fn every_fault_of_the_shape_is_named() {
+    fn every_error_of_the_shape_is_named() {
         let body = r#"{"email":5,"email":"a@b.c","na/m~e":{"x":[1,{}]},"name":null}"#;
-        let expected = [
+        let not_a_member = "is not a member of a user; those are email and name";
+        let errors = [
             ("#/email", "must be a string"),
             ("#/email", "must be given once"),
-            (
-                "#/na~1m~0e",
-                "is not a member of a user; those are email and name",
-            ),
+            ("#/na~1m~0e", not_a_member),
             ("#/name", "must be a string"),
         ];
-        assert_eq!(
-            faults(body),
-            expected.map(|(p, d)| (p.to_owned(), d.to_owned()))
-        );
-        assert_eq!(
-            faults("{}"),
-            ["#/email", "#/name"].map(|p| (p.to_owned(), "is required".to_owned()))
-        );
+        assert_eq!(errors_of(body), expected(errors));
     }
 
     #[test]
-    fn what_is_not_a_json_object_is_malformed() {
+    fn missing_members_are_named() {
+        let errors = [("#/email", "is required"), ("#/name", "is required")];
+        assert_eq!(errors_of("{}"), expected(errors));
+    }
+
+    #[test]
+    fn body_that_is_no_json_object_is_malformed() {
         for body in [
             "",
             "{",
@@ -234,15 +231,15 @@ mod tests {
             "{\"email\":}",
             "\u{feff}{}",
         ] {
-            assert_eq!(faults(body), [], "{body}");
+            assert_eq!(errors_of(body), [], "{body}");
         }
         assert!(decode(b"{\"email\":\"\xff\",\"name\":\"n\"}").is_err());
         assert!(decode("[".repeat(60_000).as_bytes()).is_err());
     }
 
     #[test]
-    fn a_body_of_nothing_but_faults_is_answered_with_some_of_them() {
+    fn body_of_nothing_but_errors_is_answered_with_some_of_them() {
         let body = format!("{{{}}}", vec![r#""x":1"#; 1000].join(","));
-        assert_eq!(faults(&body).len(), MAX_FAULTS + 2);
+        assert_eq!(errors_of(&body).len(), MAX_ERRORS + 2);
     }
 }

@@ -5,6 +5,7 @@ mod docs;
 mod field_error;
 mod healthcheck;
 mod idempotency;
+mod limits;
 mod probes;
 mod problem;
 mod request_context;
@@ -16,13 +17,14 @@ mod telemetry;
 mod upstream;
 mod users;
 
-use std::net::TcpListener;
+use std::{net::TcpListener, sync::Arc};
 
 use service_runtime::workers;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use users_client::Resolver;
 
-use crate::{server::HttpWorker, upstream::Users};
+use crate::{router::Router, server::HttpWorker, telemetry::Telemetry, upstream::Users};
 
 pub use healthcheck::{healthcheck, ready};
 pub use settings::{Command, Settings};
@@ -34,13 +36,18 @@ pub fn run(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     tracing::info!(addr = %listener.local_addr()?, users = %settings.users_addr, "gateway listening");
-    let replicas = Resolver::start(&settings.users_addr);
-    // The cap is the process's; each thread watches over its share.
-    let max_in_flight = settings
-        .max_in_flight
-        .div_ceil(workers::count(&settings.process));
+    let resolver = Resolver::start(&settings.users_addr);
+    let in_flight = Arc::new(Semaphore::new(settings.max_in_flight));
     workers::run(listener, &settings.process, shutdown, || {
-        let users = Users::new(replicas.clone(), settings.request_timeout, max_in_flight);
-        HttpWorker::new(router::service(users, shutdown.clone()))
+        let router = Router {
+            users: Users::new(
+                resolver.clone(),
+                in_flight.clone(),
+                settings.request_timeout,
+            ),
+            telemetry: Telemetry::new(),
+            shutdown: shutdown.clone(),
+        };
+        HttpWorker::new(router.into_service())
     })
 }

@@ -1,11 +1,10 @@
 //! The gateway's process.
 
-use std::{net::TcpListener, process::ExitCode};
+use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::Parser as _;
 use gateway::{Command, Settings};
-use service_runtime::{logging, metrics, settings, signals};
+use service_runtime::{logging, process, settings};
 
 fn main() -> anyhow::Result<ExitCode> {
     settings::load_dotenv()?;
@@ -14,12 +13,8 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(gateway::healthcheck(&settings));
     }
     logging::init(settings.process.log_format, &settings.process.rust_log);
-    #[cfg(feature = "otlp")]
-    let _exporter = service_runtime::trace::otlp::init("gateway")?;
-    metrics::serve(settings.process.admin_addr)?;
-    let shutdown = signals::shutdown_on_signal()?;
-    let listener = TcpListener::bind(settings.http_addr)
-        .with_context(|| format!("cannot listen on {} (HTTP_ADDR)", settings.http_addr))?;
-    gateway::run(&settings, listener, &shutdown)?;
+    let process = process::Process::start("gateway", &settings.process)?;
+    let listener = process::listen("HTTP_ADDR", settings.http_addr)?;
+    gateway::run(&settings, listener, &process.shutdown)?;
     Ok(ExitCode::SUCCESS)
 }

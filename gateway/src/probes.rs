@@ -1,28 +1,35 @@
 //! `/livez` and `/readyz`: what platforms ask to know whether to restart a process, or to send it requests.
 
+use std::future::{Ready, ready as now};
+
+use serde_json::json;
 use warp::http::StatusCode;
 
-use crate::{
-    problem::Problem,
-    request_context::RequestContext,
-    response::{Response, json},
-};
-
-/// `GET /readyz`: 200 when the next request can be expected to succeed.
-pub async fn ready(call: RequestContext<'_>) -> Result<Response, Problem> {
-    if call.draining {
-        return Err(Problem::unavailable().because("this gateway is stopping"));
-    }
-    if !call.users.is_connected() {
-        return Err(Problem::unavailable().because("a thread has no link to the users service"));
-    }
-    if !call.users.health(call.trace).await? {
-        return Err(Problem::unavailable().because("the users service is not serving"));
-    }
-    Ok(alive())
-}
+use crate::problem::Problem;
+use crate::request_context::RequestContext;
+use crate::response;
+use crate::response::Response;
 
 /// `GET /livez`: 200 as long as the process answers at all.
-pub fn alive() -> Response {
-    json(StatusCode::OK, &serde_json::json!({ "status": "ok" }))
+pub fn live(_: RequestContext) -> Ready<Result<Response, Problem>> {
+    now(Ok(ok()))
+}
+
+/// `GET /readyz`: 200 when the next request can be expected to succeed.
+pub async fn ready(request: RequestContext) -> Result<Response, Problem> {
+    let unavailable = |cause| Err(Problem::unavailable().because(cause));
+    if request.draining {
+        return unavailable("this gateway is stopping");
+    }
+    if !request.users.is_connected() {
+        return unavailable("a thread has no link to the users service");
+    }
+    if !request.users.health().await? {
+        return unavailable("the users service is not serving");
+    }
+    Ok(ok())
+}
+
+fn ok() -> Response {
+    response::json(StatusCode::OK, &json!({ "status": "ok" }))
 }

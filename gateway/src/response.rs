@@ -1,7 +1,7 @@
 //! Responses, and how they are made.
 
 use serde::Serialize;
-use warp::http::{HeaderValue, StatusCode, header};
+use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 pub use warp::reply::Response;
 
@@ -14,4 +14,18 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response
+}
+
+/// A response without a body.
+pub fn empty(status: StatusCode) -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = status;
+    response
+}
+
+/// Sets a header; a value that HTTP does not allow is left out.
+pub fn set(headers: &mut HeaderMap, name: HeaderName, value: impl TryInto<HeaderValue>) {
+    if let Ok(value) = value.try_into() {
+        headers.insert(name, value);
+    }
 }

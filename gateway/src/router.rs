@@ -1,202 +1,248 @@
-//! The URL map, and what every response carries.
+//! The URL map, and the one pipeline that every request passes.
 
-use std::{convert::Infallible, future::Future, panic::AssertUnwindSafe, rc::Rc};
+use std::{convert::Infallible, panic::AssertUnwindSafe, rc::Rc};
 
-use futures::{
-    FutureExt as _,
-    future::{Either, Ready, ready},
-};
-use hyper::{Request, body::Incoming, service::Service};
+use bytes::Buf;
+use futures::{FutureExt as _, Stream, TryStreamExt as _, future::LocalBoxFuture};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::service::TowerToHyperService;
 use send_wrapper::SendWrapper;
 use tokio_util::sync::CancellationToken;
-use warp::{
-    Filter,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header},
-    path::FullPath,
-};
+use warp::Filter as _;
+use warp::http::{HeaderMap, Method, StatusCode, Version, header};
+use warp::path::FullPath;
 
-use crate::{
-    docs, probes,
-    problem::Problem,
-    request_context::RequestContext,
-    response::Response,
-    telemetry::{NO_ROUTE, Observer},
-    upstream::Users,
-    users,
-};
+use crate::problem::Problem;
+use crate::request_context::RequestContext;
+use crate::response::{Response, empty, set};
+use crate::telemetry::Telemetry;
+use crate::upstream::Users;
+use crate::{docs, probes, users};
 
-/// Answers the requests of one thread, over `users`.
-pub fn service(
-    users: Users,
-    draining: CancellationToken,
-) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + 'static {
-    let observer = Observer::new();
-    let handlers = Handlers {
-        users,
-        draining,
-        observer: observer.clone(),
+/// Makes the URL map: a row for each route, with its method, its template and its handler.
+macro_rules! routes {
+    ($($method:ident $template:literal => $handler:path),* $(,)?) => {
+        static ROUTES: &[Route] = &[
+            $(Route {
+                method: Method::$method,
+                template: $template,
+                handler: |request| Box::pin($handler(request)),
+            }),*
+        ];
     };
-    Strict {
-        service: TowerToHyperService::new(warp::service(routes(handlers))),
-        observer,
-    }
 }
 
-/// Refuses requests whose addressee is not clear, before any route sees them.
-#[derive(Clone)]
-struct Strict<S> {
-    service: S,
-    observer: Rc<Observer>,
+// THE URL map. Templates are labels of metrics and names of spans too. GET takes HEAD as well; OPTIONS,
+// and 405 with its `Allow`, follow from the table.
+routes! {
+    POST "/users"        => users::create_user,
+    GET  "/users/{id}"   => users::get_user,
+    GET  "/livez"        => probes::live,
+    GET  "/readyz"       => probes::ready,
+    GET  "/openapi.json" => docs::document,
+    GET  "/docs"         => docs::redirect,
+    GET  "/docs/{file}"  => docs::file,
 }
 
-impl<S> Service<Request<Incoming>> for Strict<S>
-where
-    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Either<Ready<Result<Response, Infallible>>, S::Future>;
+/// The template of requests that match no route.
+const NO_ROUTE: &str = "other";
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let headers = request.headers();
-        let hosts = headers.get_all(header::HOST).iter().count();
-        // RFC 9112, section 3.2: one Host header, which HTTP/1.0 did not have.
-        let one_host = hosts == 1 || (hosts == 0 && request.version() < Version::HTTP_11);
-        if one_host {
-            return Either::Right(self.service.call(request));
-        }
-        let observed = self.observer.request(NO_ROUTE, request.method(), headers);
-        Either::Left(ready(Ok(observed.answer(Err(Problem::ambiguous_host())))))
-    }
+struct Route {
+    method: Method,
+    template: &'static str,
+    handler: fn(RequestContext) -> LocalBoxFuture<'static, Result<Response, Problem>>,
 }
 
-/// What the handlers of one thread share. warp wants to be able to send it to another thread; it
-/// never is.
-type Shared = SendWrapper<Rc<Handlers>>;
-
-struct Handlers {
-    users: Users,
-    draining: CancellationToken,
-    observer: Rc<Observer>,
+/// What the requests of one thread are answered with.
+pub struct Router {
+    pub users: Users,
+    pub telemetry: Telemetry,
+    pub shutdown: CancellationToken,
 }
 
-fn routes(handlers: Handlers) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone {
-    const READ: &str = "GET, HEAD, OPTIONS";
-    let shared: Shared = SendWrapper::new(Rc::new(handlers));
-    let request = warp::any()
-        .map(move || shared.clone())
-        .and(warp::method())
-        .and(warp::header::headers_cloned());
-
-    let collection = warp::path!("users")
-        .and(request.clone())
-        .and(warp::body::stream())
-        .then(|shared: Shared, method, headers, body| {
-            shared
-                .take()
-                .respond("/users", method, headers, async |call| match *call.method {
-                    Method::POST => users::create_user(call, body).await,
-                    _ => call.options("POST, OPTIONS"),
-                })
-        });
-    let member = warp::path!("users" / String).and(request.clone()).then(
-        |id: String, shared: Shared, method, headers| {
-            let route = "/users/{id}";
-            shared
-                .take()
-                .respond(route, method, headers, async move |call| {
-                    match *call.method {
-                        Method::GET | Method::HEAD => users::get_user(call, &id).await,
-                        _ => call.options(READ),
-                    }
-                })
-        },
-    );
-    // The others answer GET alike.
-    let other =
-        warp::path::full()
-            .and(request)
-            .then(|path: FullPath, shared: Shared, method, headers| {
-                let (route, file) = template(path.as_str());
-                shared
-                    .take()
-                    .respond(route, method, headers, async move |call| {
-                        if route == NO_ROUTE {
-                            return Err(Problem::not_found());
-                        }
-                        if !matches!(*call.method, Method::GET | Method::HEAD) {
-                            return call.options(READ);
-                        }
-                        match route {
-                            "/livez" => Ok(probes::alive()),
-                            "/readyz" => probes::ready(call).await,
-                            "/openapi.json" => Ok(docs::document()),
-                            "/docs" => Ok(docs::to_page()),
-                            _ => docs::page(&file),
-                        }
-                    })
+impl Router {
+    /// The router as connections call it.
+    pub fn into_service(
+        self,
+    ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + 'static
+    {
+        // warp wants to be able to send its parts to another thread; it never does.
+        let router = SendWrapper::new(Rc::new(self));
+        let filter = warp::method()
+            .and(warp::path::full())
+            .and(warp::ext::get::<Version>())
+            .and(warp::header::headers_cloned())
+            .and(warp::body::stream())
+            .then(move |method, path, version, headers, body| {
+                let router = router.clone().take();
+                SendWrapper::new(router.respond(method, path, version, headers, body))
             });
-    collection.or(member).unify().or(other).unify()
-}
+        let warp = TowerToHyperService::new(warp::service(filter));
 
-/// The template of the route that a path belongs to, and the rest of the path.
-fn template(path: &str) -> (&'static str, String) {
-    let exact = ["/livez", "/readyz", "/openapi.json", "/docs"];
-    if let Some(route) = exact.into_iter().find(|route| *route == path) {
-        return (route, String::new());
-    }
-    match path.strip_prefix("/docs/") {
-        Some(file) => ("/docs/{file}", file.to_owned()),
-        None => (NO_ROUTE, String::new()),
-    }
-}
-
-impl Handlers {
-    /// Runs a handler, and gives its response what every response carries.
-    fn respond(
-        self: Rc<Self>,
-        route: &'static str,
-        method: Method,
-        headers: HeaderMap,
-        handle: impl AsyncFnOnce(RequestContext) -> Result<Response, Problem>,
-    ) -> SendWrapper<impl Future<Output = Response>> {
-        SendWrapper::new(async move {
-            let observed = self.observer.request(route, &method, &headers);
-            let call = RequestContext {
-                users: &self.users,
-                method: &method,
-                headers: &headers,
-                trace: observed.trace(),
-                draining: self.draining.is_cancelled(),
-            };
-            // A panic costs its own request only, and what that had done by then is not known.
-            let answer = AssertUnwindSafe(handle(call)).catch_unwind().await;
-            let answer = answer
-                .unwrap_or_else(|_| Err(Problem::unknown_outcome().because("a handler panicked")));
-            let mut response = observed.answer(answer);
-            // hyper hides a Content-Length beside a Transfer-Encoding. What follows such a request may
-            // be a second one for us and part of the first for a proxy in front (RFC 9112, 6.1).
-            if self.draining.is_cancelled() || headers.contains_key(header::TRANSFER_ENCODING) {
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(header::CONNECTION, close);
-            }
-            response
+        service_fn(move |mut request: Request<Incoming>| {
+            // warp hands on everything of a request except its version.
+            let version = request.version();
+            request.extensions_mut().insert(version);
+            warp.call(request)
         })
     }
+
+    /// The pipeline: observe, check the host, route, catch panics, finish.
+    async fn respond(
+        self: Rc<Self>,
+        method: Method,
+        path: FullPath,
+        version: Version,
+        headers: HeaderMap,
+        body: impl Stream<Item = Result<impl Buf, warp::Error>> + 'static,
+    ) -> Response {
+        let found = check_host(version, &headers).and_then(|()| find(path.as_str()));
+        let template = found.as_ref().map_or(NO_ROUTE, |(template, _)| template);
+        let active = self.telemetry.begin(template, &method, &headers);
+        // hyper hides a Content-Length beside a Transfer-Encoding. What follows such a request may
+        // be a second one for us and part of the first for a proxy in front (RFC 9112, 6.1).
+        let ambiguous_end = headers.contains_key(header::TRANSFER_ENCODING);
+
+        let body = body.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining()));
+        let handled = async {
+            let (template, parameter) = found?;
+            let request = RequestContext {
+                method,
+                parameter: parameter.to_owned(),
+                headers,
+                body: Box::pin(body),
+                draining: self.shutdown.is_cancelled(),
+                users: self.users.in_trace(active.trace()),
+            };
+            handle(template, request).await
+        };
+        // A panic costs its own request only, and what that had done by then is not known.
+        let result = AssertUnwindSafe(handled).catch_unwind().await;
+        let panicked = |_| Err(Problem::outcome_unknown().because("a handler panicked"));
+        let mut response = active.finish(result.unwrap_or_else(panicked));
+
+        if ambiguous_end || self.shutdown.is_cancelled() {
+            set(response.headers_mut(), header::CONNECTION, "close");
+        }
+        response
+    }
 }
 
-impl RequestContext<'_> {
-    /// What a resource answers to a method it has no handler for.
-    fn options(&self, allow: &'static str) -> Result<Response, Problem> {
-        if *self.method != Method::OPTIONS {
-            return Err(Problem::method_not_allowed(allow));
+/// Refuses a request whose addressee is not clear (RFC 9112, section 3.2): it needs one `Host` header,
+/// which HTTP/1.0 did not have.
+fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.get_all(header::HOST).iter().count() {
+        1 => Ok(()),
+        0 if version < Version::HTTP_11 => Ok(()),
+        _ => Err(Problem::ambiguous_host()),
+    }
+}
+
+/// The template that fits `path`, and the part of the path that stands for its parameter.
+fn find(path: &str) -> Result<(&'static str, &str), Problem> {
+    // A slash behind the path of a user or of all users makes no difference.
+    let path = match path.strip_suffix('/') {
+        Some(shorter) if path.starts_with("/users/") => shorter,
+        _ => path,
+    };
+    let fit = |route: &Route| Some((route.template, parameter(route.template, path)?));
+    ROUTES.iter().find_map(fit).ok_or_else(Problem::not_found)
+}
+
+/// The part of `path` that stands for the template's parameter, if the template fits.
+fn parameter<'a>(template: &str, path: &'a str) -> Option<&'a str> {
+    match template.split_once('{') {
+        None => (path == template).then_some(""),
+        // Everything below `/docs/`, and the page itself.
+        Some((prefix, "file}")) => path.strip_prefix(prefix),
+        // One segment.
+        Some((prefix, _)) => {
+            let segment = path.strip_prefix(prefix)?;
+            (!segment.is_empty() && !segment.contains('/')).then_some(segment)
         }
-        let mut response = Response::default();
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        response
-            .headers_mut()
-            .insert(header::ALLOW, HeaderValue::from_static(allow));
-        Ok(response)
+    }
+}
+
+/// Calls the handler of the request's method, or says which methods there are.
+async fn handle(template: &'static str, request: RequestContext) -> Result<Response, Problem> {
+    let method = match request.method {
+        Method::HEAD => &Method::GET,
+        ref method => method,
+    };
+    let routes = ROUTES.iter().filter(|route| route.template == template);
+    if let Some(route) = routes.clone().find(|route| route.method == *method) {
+        return (route.handler)(request).await;
+    }
+
+    let methods = routes.map(|route| match route.method {
+        Method::GET => "GET, HEAD",
+        ref other => other.as_str(),
+    });
+    let allow: String = methods.flat_map(|m| [m, ", "]).chain(["OPTIONS"]).collect();
+    if *method != Method::OPTIONS {
+        let mut problem = Problem::method_not_allowed();
+        set(&mut problem.headers, header::ALLOW, allow);
+        return Err(problem);
+    }
+    let mut response = empty(StatusCode::NO_CONTENT);
+    set(response.headers_mut(), header::ALLOW, allow);
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template_of(path: &str) -> Option<(&'static str, &str)> {
+        find(path).ok()
+    }
+
+    #[test]
+    fn path_has_the_template_that_fits_it() {
+        for (path, template, parameter) in [
+            ("/users", "/users", ""),
+            ("/users/", "/users", ""),
+            ("/users/7", "/users/{id}", "7"),
+            ("/users/7/", "/users/{id}", "7"),
+            ("/users/a%2Fb", "/users/{id}", "a%2Fb"),
+            ("/livez", "/livez", ""),
+            ("/docs", "/docs", ""),
+            ("/docs/", "/docs/{file}", ""),
+            ("/docs/a/b.css", "/docs/{file}", "a/b.css"),
+        ] {
+            assert_eq!(template_of(path), Some((template, parameter)), "{path}");
+        }
+    }
+
+    #[test]
+    fn path_that_no_template_fits_is_not_found() {
+        for path in [
+            "",
+            "*",
+            "/",
+            "/user",
+            "//users",
+            "/users//",
+            "/users/7//",
+            "/users/1/2",
+            "/livez/",
+            "/livez/x",
+            "/%75sers",
+        ] {
+            assert_eq!(template_of(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn documented_paths_are_those_of_the_routes() {
+        let document: serde_json::Value = serde_json::from_str(docs::openapi::document()).unwrap();
+        let documented: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
+        let undocumented = ["/openapi.json", "/docs", "/docs/{file}"];
+        let mut routes: Vec<&str> = ROUTES.iter().map(|route| route.template).collect();
+        routes.retain(|template| !undocumented.contains(template));
+        routes.sort_unstable();
+        assert_eq!(documented, routes);
     }
 }

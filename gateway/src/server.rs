@@ -8,34 +8,32 @@ use service_runtime::workers::Worker;
 use tokio::{net::TcpStream, time::sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::limits::{HEAD_TIMEOUT, MAX_HEAD_KIB};
 use crate::response::Response;
 
-/// How long a request's head may take to arrive, and how long a connection may idle.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Largest head of a request: request line and headers.
-const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// How long an idle connection stays open when the process stops. A request that is on its way to it
 /// is answered, with `Connection: close`, instead of being met by a reset.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
-/// Serves the HTTP/1.1 connections of one thread.
+/// Serves the connections of one thread.
 pub struct HttpWorker<S> {
-    service: S,
     connections: http1::Builder,
+    service: S,
 }
 
 impl<S> HttpWorker<S> {
     /// A worker whose requests `service` answers.
     pub fn new(service: S) -> Self {
+        let max_head = MAX_HEAD_KIB * 1024;
         let mut connections = http1::Builder::new();
         connections
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_header_size(MAX_HEADER_BYTES)
-            .max_buf_size(2 * MAX_HEADER_BYTES);
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_header_size(max_head)
+            .max_buf_size(2 * max_head);
         Self {
-            service,
             connections,
+            service,
         }
     }
 }
@@ -49,10 +47,8 @@ where
             tracing::debug!(%error, "the client is gone already");
             return;
         }
-        let mut connection = pin!(
-            self.connections
-                .serve_connection(TokioIo::new(stream), self.service.clone())
-        );
+        let (stream, service) = (TokioIo::new(stream), self.service.clone());
+        let mut connection = pin!(self.connections.serve_connection(stream, service));
         let ended = tokio::select! {
             ended = &mut connection => ended,
             () = async { draining.cancelled().await; sleep(DRAIN_GRACE).await } => {

@@ -27,8 +27,9 @@ pub struct Settings {
     #[arg(long, env = "USERS_ADDR", default_value = "127.0.0.1:4001")]
     pub users_addr: Endpoints,
 
-    /// Milliseconds a request may take, from when its body is read. Too low gives up on requests
-    /// that a busy database would have answered; too high keeps clients waiting for a lost one.
+    /// Milliseconds from when a request's body has been read to the answer. Too low gives up on
+    /// requests that a busy database would have answered; too high keeps clients waiting for a lost
+    /// one.
     #[arg(long = "request-timeout-ms", env = "REQUEST_TIMEOUT_MS", default_value = "5000", value_parser = milliseconds)]
     pub request_timeout: Duration,
 

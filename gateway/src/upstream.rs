@@ -1,54 +1,70 @@
-//! The users service as a handler calls it: within the request's trace and its time.
+//! The users service as a handler calls it: within the request's trace and its time, and measured.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use metrics::histogram;
+use service_runtime::metrics::HistogramFamily;
 use service_runtime::trace::{Span, SpanKind, TraceContext};
+use tokio::sync::Semaphore;
 use users_client::{CallError, CallOptions, CreateOutcome, LocalClient, NewUser, Resolver, User};
+
+thread_local! {
+    /// By method and outcome.
+    static DURATIONS: HistogramFamily<(&'static str, &'static str)> =
+        HistogramFamily::new(|(method, outcome)| {
+            histogram!(
+                "rpc_client_call_duration_seconds", "rpc_method" => *method, "outcome" => *outcome
+            )
+        });
+}
 
 /// The users service as this thread calls it. Clones share the links.
 #[derive(Clone)]
 pub struct Users {
     client: LocalClient,
     timeout: Duration,
+    /// The span that calls belong under.
+    trace: Option<TraceContext>,
 }
 
 impl Users {
-    /// Starts links to `replicas`. Each call gets `timeout` in all, and at most `max_in_flight` calls
-    /// run at once.
+    /// Starts links to the replicas that `resolver` finds. Each call gets `timeout` in all, and takes a
+    /// permit of `in_flight`, which all threads share.
     ///
     /// Call it on a thread that runs a tokio local runtime.
-    pub fn new(replicas: Resolver, timeout: Duration, max_in_flight: usize) -> Self {
+    pub fn new(resolver: Resolver, in_flight: Arc<Semaphore>, timeout: Duration) -> Self {
         Self {
-            client: LocalClient::new(
-                replicas,
-                std::sync::Arc::new(tokio::sync::Semaphore::new(
-                    max_in_flight.min(tokio::sync::Semaphore::MAX_PERMITS),
-                )),
-            ),
+            client: LocalClient::new(resolver, in_flight),
             timeout,
+            trace: None,
+        }
+    }
+
+    /// The same service, for calls under this span.
+    pub fn in_trace(&self, trace: TraceContext) -> Self {
+        Self {
+            trace: Some(trace),
+            ..self.clone()
         }
     }
 
     /// Stores a user, exactly once.
-    pub async fn create_user(
-        &self,
-        new: &NewUser,
-        trace: TraceContext,
-    ) -> Result<CreateOutcome, CallError> {
-        let mut call = self.begin("createUser", trace);
-        call.end(self.client.create_user(new, &call.options).await)
+    pub async fn create_user(&self, new: &NewUser) -> Result<CreateOutcome, CallError> {
+        let call = async |options: &_| self.client.create_user(new, options).await;
+        self.call("createUser", call).await
     }
 
     /// Reads a user; `None`: there is none with this id.
-    pub async fn get_user(&self, id: &str, trace: TraceContext) -> Result<Option<User>, CallError> {
-        let mut call = self.begin("getUser", trace);
-        call.end(self.client.get_user(id, &call.options).await)
+    pub async fn get_user(&self, id: &str) -> Result<Option<User>, CallError> {
+        let call = async |options: &_| self.client.get_user(id, options).await;
+        self.call("getUser", call).await
     }
 
     /// Whether the service can serve calls now.
-    pub async fn health(&self, trace: TraceContext) -> Result<bool, CallError> {
-        let mut call = self.begin("health", trace);
-        call.end(self.client.health(&call.options).await)
+    pub async fn health(&self) -> Result<bool, CallError> {
+        let call = async |options: &_| self.client.health(options).await;
+        self.call("health", call).await
     }
 
     /// Whether every thread of this process has a link to the service.
@@ -56,27 +72,30 @@ impl Users {
         self.client.is_connected()
     }
 
-    fn begin(&self, method: &'static str, trace: TraceContext) -> Call {
-        let span = Span::start(method, SpanKind::Client, Some(trace));
+    /// Makes a call in a span of its own, and measures it.
+    async fn call<T>(
+        &self,
+        method: &'static str,
+        call: impl AsyncFnOnce(&CallOptions) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let started = Instant::now();
+        let mut span = Span::start(method, SpanKind::Client, self.trace);
         let options = CallOptions {
             timeout: self.timeout,
             traceparent: span.context().to_string(),
         };
-        Call { span, options }
-    }
-}
+        let result = call(&options).await;
 
-/// A call and its span.
-struct Call {
-    span: Span,
-    options: CallOptions,
-}
-
-impl Call {
-    fn end<T>(&mut self, called: Result<T, CallError>) -> Result<T, CallError> {
-        if let Err(error) = &called {
-            self.span.fail(&error.to_string());
+        let outcome = match &result {
+            Ok(_) => "ok",
+            Err(CallError::NotExecuted(_)) => "unavailable",
+            Err(CallError::OutcomeUnknown(_)) => "unknown",
+            Err(CallError::Unimplemented) => "unimplemented",
+        };
+        DURATIONS.with(|durations| durations.record((method, outcome), started.elapsed()));
+        if let Err(error) = &result {
+            span.fail(&error.to_string());
         }
-        called
+        result
     }
 }

@@ -1,10 +1,8 @@
 //! The HTTP contract, in front of a fake users service on a real socket.
 
-use std::{
-    net::TcpListener,
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::net::TcpListener;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use crate::support::{Answer, FakeUsers, Gateway};
 use proptest::prelude::*;

@@ -1,11 +1,9 @@
 //! What slow, greedy and hostile HTTP clients get, byte for byte over raw sockets.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::TcpStream,
-    thread,
-    time::{Duration, Instant},
-};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::support::{Answer, FakeUsers, Gateway};
 
