@@ -23,20 +23,18 @@ pub enum Fault {
     BlackHole,
     /// Passes requests, swallows the answers.
     SwallowAnswers,
-    /// Refuses: new connections are closed at once.
-    Refuse,
 }
 
 /// A proxy on a port of its own. Its threads end with the process.
 #[derive(Clone)]
 pub struct Proxy {
     pub addr: SocketAddr,
-    shared: Arc<Shared>,
+    link: Arc<Link>,
 }
 
-struct Shared {
+struct Link {
+    target: SocketAddr,
     fault: Mutex<Fault>,
-    target: Mutex<SocketAddr>,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -44,38 +42,40 @@ impl Proxy {
     pub fn start(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared {
+        let link = Arc::new(Link {
+            target,
             fault: Mutex::new(Fault::None),
-            target: Mutex::new(target),
             open: Mutex::default(),
         });
-        let proxy = Self { addr, shared };
-        let acceptor = proxy.clone();
+        let acceptor = link.clone();
         thread::spawn(move || {
-            for client in listener.incoming() {
-                let Ok(client) = client else { continue };
-                if *acceptor.shared.fault.lock().unwrap() != Fault::Refuse {
-                    acceptor.connect(&client);
-                }
+            for client in listener.incoming().flatten() {
+                acceptor.connect(&client);
             }
         });
-        proxy
+        Self { addr, link }
     }
 
     pub fn set(&self, fault: Fault) {
-        *self.shared.fault.lock().unwrap() = fault;
+        *self.link.fault.lock().unwrap() = fault;
     }
 
     /// Ends all connections, with a reset where data are on their way.
     pub fn cut(&self) {
-        for stream in self.shared.open.lock().unwrap().drain(..) {
+        for stream in self.link.open.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
+}
 
-    fn connect(&self, client: &TcpStream) {
-        let target = *self.shared.target.lock().unwrap();
-        let Ok(server) = TcpStream::connect_timeout(&target, Duration::from_millis(500)) else {
+impl Link {
+    fn fault(&self) -> Fault {
+        *self.fault.lock().unwrap()
+    }
+
+    fn connect(self: &Arc<Self>, client: &TcpStream) {
+        let timeout = Duration::from_millis(500);
+        let Ok(server) = TcpStream::connect_timeout(&self.target, timeout) else {
             return;
         };
         let ended = Arc::new(AtomicBool::new(false));
@@ -84,61 +84,58 @@ impl Proxy {
             from.set_nodelay(true).unwrap();
             from.set_read_timeout(Some(Duration::from_millis(50)))
                 .unwrap();
-            self.shared
-                .open
-                .lock()
-                .unwrap()
-                .push(from.try_clone().unwrap());
-            let (shared, ended) = (self.shared.clone(), ended.clone());
+            self.open.lock().unwrap().push(from.try_clone().unwrap());
+
+            let (link, ended) = (self.clone(), ended.clone());
             thread::spawn(move || {
-                pump(&shared, &from, &to, answers, &ended);
+                link.pump(&from, &to, answers, &ended);
                 ended.store(true, Ordering::Relaxed);
                 let _ = to.shutdown(Shutdown::Both);
                 let _ = from.shutdown(Shutdown::Both);
             });
         }
     }
-}
 
-fn pump(
-    shared: &Shared,
-    mut from: &TcpStream,
-    mut to: &TcpStream,
-    answers: bool,
-    ended: &AtomicBool,
-) {
-    let mut buffer = [0; 16 * 1024];
-    while !ended.load(Ordering::Relaxed) {
-        let read = match from.read(&mut buffer) {
-            Ok(0) => return,
-            Ok(read) => read,
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
-            Err(_) => return,
-        };
-        let fault = || *shared.fault.lock().unwrap();
-        let holds = || match fault() {
+    /// Passes on what one side sends, until a side ends.
+    fn pump(&self, mut from: &TcpStream, mut to: &TcpStream, answers: bool, ended: &AtomicBool) {
+        let mut buffer = [0; 16 * 1024];
+        while !ended.load(Ordering::Relaxed) {
+            let read = match from.read(&mut buffer) {
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    continue;
+                }
+                Ok(0) | Err(_) => return,
+                Ok(read) => read,
+            };
+            while self.holds(answers) && !ended.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(5));
+            }
+
+            let piece = match self.fault() {
+                Fault::Delay(time) => {
+                    thread::sleep(time);
+                    read
+                }
+                Fault::Slice => 3,
+                _ => read,
+            };
+            for slice in buffer[..read].chunks(piece) {
+                if to.write_all(slice).is_err() {
+                    return;
+                }
+                if piece < read && self.fault() == Fault::Slice {
+                    thread::sleep(Duration::from_micros(200));
+                }
+            }
+        }
+    }
+
+    /// Whether nothing passes now in the direction of the answers, or of the requests.
+    fn holds(&self, answers: bool) -> bool {
+        match self.fault() {
             Fault::BlackHole => true,
             Fault::SwallowAnswers => answers,
             _ => false,
-        };
-        while holds() && !ended.load(Ordering::Relaxed) {
-            thread::sleep(Duration::from_millis(5));
-        }
-        let piece = match fault() {
-            Fault::Delay(time) => {
-                thread::sleep(time);
-                read
-            }
-            Fault::Slice => 3,
-            _ => read,
-        };
-        for slice in buffer[..read].chunks(piece) {
-            if to.write_all(slice).is_err() {
-                return;
-            }
-            if piece < read && fault() == Fault::Slice {
-                thread::sleep(Duration::from_micros(200));
-            }
         }
     }
 }

@@ -1,0 +1,56 @@
+//! Databases for tests, and what tests ask them.
+
+use std::{net::Ipv4Addr, sync::LazyLock};
+
+use postgres::{Client, NoTls};
+use postgres_server::Server;
+
+use crate::proxy::Proxy;
+
+/// The server of all tests that leave it alone. It ends with this process, and takes its data along.
+static SERVER: LazyLock<Server> = LazyLock::new(|| {
+    let mut server = Server::temporary().unwrap();
+    // Many tests run at once on a machine with many processors, and each service has a pool.
+    let mut sql = server.connect("postgres").unwrap();
+    sql.batch_execute("ALTER SYSTEM SET max_connections = 500")
+        .unwrap();
+    server.stop();
+    server.start_again().unwrap();
+    server
+});
+
+/// An empty database that no other test uses, on a server that all share. A test that stops, breaks or
+/// configures its server starts one of its own.
+pub fn fresh_database() -> String {
+    SERVER.fresh_database().unwrap()
+}
+
+pub fn connect(database: &str) -> Client {
+    Client::connect(database, NoTls).unwrap()
+}
+
+/// Counts the rows of a table, of which `from` may also state a condition.
+pub fn count(database: &str, from: &str) -> i64 {
+    let query = format!("SELECT count(*) FROM {from}");
+    connect(database).query_one(&query, &[]).unwrap().get(0)
+}
+
+/// Users stored in a database.
+pub fn rows(database: &str) -> i64 {
+    count(database, "users")
+}
+
+/// Ends all other connections to this one's database, as an administrator would.
+pub fn terminate_others(sql: &mut Client) -> Result<u64, postgres::Error> {
+    let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    sql.execute(others, &[])
+}
+
+/// A proxy in front of `server`, and the URL that leads through it to the same database.
+pub fn behind_proxy(server: &Server, database: &str) -> (Proxy, String) {
+    let link = Proxy::start((Ipv4Addr::LOCALHOST, server.port()).into());
+    let direct = format!(":{}/", server.port());
+    let proxied = database.replace(&direct, &format!(":{}/", link.addr.port()));
+    (link, proxied)
+}

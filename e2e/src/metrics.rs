@@ -1,0 +1,23 @@
+//! The metrics of a service, as Prometheus scrapes them.
+
+/// The samples that the service with this `ADMIN_ADDR` exposes, a line each.
+pub fn scrape(admin: &str) -> Vec<String> {
+    let mut answer = ureq::get(format!("http://{admin}/metrics")).call().unwrap();
+    let text = answer.body_mut().read_to_string().unwrap();
+    let lines = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(ToOwned::to_owned).collect()
+}
+
+/// The sum of the series of this name that have all of `labels`.
+pub fn value(admin: &str, name: &str, labels: &[&str]) -> f64 {
+    let is_meant = |line: &&String| {
+        line.split(['{', ' ']).next() == Some(name) && labels.iter().all(|l| line.contains(l))
+    };
+    let lines = scrape(admin);
+    let values = lines.iter().filter(is_meant);
+    values
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+        .sum()
+}

@@ -1,0 +1,102 @@
+//! Many clients, and a nemesis that breaks everything under them; then every answer is held against
+//! the table: **201 = exactly one durable row. 503 = nothing was written. 504 = unknown, and a retry
+//! with the same key settles it.** Nothing else ever comes out of a fault.
+//!
+//! In the style of Jepsen. The seed is printed; `CHAOS_SEED` repeats its choices, `CHAOS_SECONDS` sets
+//! the length: `CHAOS_SECONDS=600 cargo test -p e2e --release --test e2e -- --ignored chaos`.
+
+mod checker;
+mod client;
+mod nemesis;
+mod world;
+
+use std::{
+    collections::BTreeMap,
+    env,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use fastrand::Rng;
+
+use client::Operation;
+use world::World;
+
+const CLIENTS: usize = 16;
+/// `REQUEST_TIMEOUT_MS` of the gateways.
+const DEADLINE: Duration = Duration::from_secs(3);
+/// How much later than the deadline an answer may come on a busy machine.
+const SLACK: Duration = Duration::from_millis(2500);
+
+/// How often each fault was made.
+type Faults = BTreeMap<&'static str, usize>;
+
+#[test]
+fn every_answer_is_true_while_everything_breaks() {
+    chaos(Duration::from_secs(12));
+}
+
+#[test]
+#[ignore = "runs for minutes: CHAOS_SECONDS, 600 unless set"]
+fn every_answer_is_true_while_everything_breaks_for_long() {
+    let seconds = env::var("CHAOS_SECONDS").map_or(600, |seconds| seconds.parse().unwrap());
+    chaos(Duration::from_secs(seconds));
+}
+
+/// Breaks things for a while, heals them, settles what is open, and checks the promise.
+fn chaos(length: Duration) {
+    let seed = env::var("CHAOS_SEED").map_or_else(|_| fastrand::u64(..), |s| s.parse().unwrap());
+    println!("CHAOS_SEED={seed}");
+    let world = World::start();
+    let (faults, mut operations) = run(&world, Rng::with_seed(seed), length);
+    client::settle(&world, &mut operations);
+
+    let rows = checker::rows(&world);
+    report(&faults, &operations, rows.len());
+    let violations = checker::check(&operations, &rows);
+    assert_eq!(violations, Vec::<String>::new(), "CHAOS_SEED={seed}");
+}
+
+/// Lets the clients work while the nemesis does, and returns what it did and all that they did.
+fn run(world: &World, mut rng: Rng, length: Duration) -> (Faults, Vec<Operation>) {
+    let stop = AtomicBool::new(false);
+    let mut faults = Faults::new();
+    let operations = thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|n| {
+                let (stop, rng) = (&stop, rng.fork());
+                scope.spawn(move || client::run(world, n, rng, stop))
+            })
+            .collect();
+
+        let end = Instant::now() + length;
+        while Instant::now() < end {
+            let fault = nemesis::break_something(world, &mut rng);
+            *faults.entry(fault).or_default() += 1;
+            thread::sleep(Duration::from_millis(rng.u64(..600)));
+        }
+        world.wait_until_ready();
+
+        stop.store(true, Ordering::Relaxed);
+        let joined = clients.into_iter().map(|client| client.join().unwrap());
+        joined.flatten().collect()
+    });
+    (faults, operations)
+}
+
+/// Prints what happened, and makes sure that it was enough to mean anything.
+fn report(faults: &Faults, operations: &[Operation], rows: usize) {
+    let mut answers = BTreeMap::<String, usize>::new();
+    for attempt in operations.iter().flat_map(|operation| &operation.attempts) {
+        let status = attempt.status();
+        let class = status.map_or("disconnected".to_owned(), |status| status.to_string());
+        *answers.entry(class).or_default() += 1;
+    }
+    let attempts: usize = answers.values().sum();
+    let (asked, repeated) = (operations.len(), attempts - operations.len());
+    println!("faults: {faults:?}");
+    println!("operations: {asked}, repeated: {repeated}, answers: {answers:?}, rows: {rows}");
+    let created = answers.get("201").copied().unwrap_or(0);
+    assert!(created > 100, "too little happened to mean anything");
+}

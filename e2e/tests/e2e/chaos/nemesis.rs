@@ -1,0 +1,115 @@
+//! The faults that a chaos test chooses from, each of which is over when its function returns.
+
+use std::{thread, time::Duration};
+
+use fastrand::Rng;
+use nix::sys::signal::Signal;
+
+use e2e::{
+    database::terminate_others,
+    proxy::{Fault, Proxy},
+};
+
+use super::world::World;
+
+/// Breaks something, and mends it.
+type Break = fn(&World, &mut Rng);
+
+const FAULTS: &[(&str, Break)] = &[
+    ("users-svc killed", |world, rng| {
+        world.users[rng.usize(..2)].restart(Signal::SIGKILL);
+    }),
+    ("users-svc restarted", |world, rng| {
+        world.users[rng.usize(..2)].restart(Signal::SIGTERM);
+    }),
+    ("users-svc frozen", |world, rng| {
+        world.users[rng.usize(..2)].freeze(a_moment(rng) * 3);
+    }),
+    ("gateway killed", |world, rng| {
+        world.gateways[rng.usize(..2)].restart(Signal::SIGKILL);
+    }),
+    ("gateway restarted", |world, rng| {
+        world.gateways[rng.usize(..2)].restart(Signal::SIGTERM);
+    }),
+    ("gateway frozen", |world, rng| {
+        world.freeze_gateway(rng.usize(..2), a_moment(rng) * 3);
+    }),
+    ("postgres killed", kill_postgres),
+    ("postgres restarted", restart_postgres),
+    ("backends terminated", |world, _| {
+        let _ = world.sql().map(|mut sql| terminate_others(&mut sql));
+    }),
+    ("table locked", lock_table),
+    ("link cut", |world, rng| a_link(world, rng).cut()),
+    ("link cut", |world, rng| a_link(world, rng).cut()),
+    ("link delayed", |world, rng| {
+        disturb(world, rng, Fault::Delay(Duration::from_millis(20)));
+    }),
+    ("link sliced", |world, rng| {
+        disturb(world, rng, Fault::Slice);
+    }),
+    ("link black-holed", |world, rng| {
+        let faults = [Fault::BlackHole, Fault::SwallowAnswers];
+        let fault = faults[rng.usize(..2)];
+        disturb(world, rng, fault);
+    }),
+    ("answers lost", lose_answers),
+];
+
+/// Does one of the faults, and returns its name.
+pub fn break_something(world: &World, rng: &mut Rng) -> &'static str {
+    let (name, do_it) = FAULTS[rng.usize(..FAULTS.len())];
+    do_it(world, rng);
+    name
+}
+
+fn a_moment(rng: &mut Rng) -> Duration {
+    Duration::from_millis(rng.u64(50..1500))
+}
+
+fn a_link<'a>(world: &'a World, rng: &mut Rng) -> &'a Proxy {
+    let links = [
+        &world.rpc_links[0],
+        &world.rpc_links[1],
+        &world.database_link,
+    ];
+    links[rng.usize(..3)]
+}
+
+fn disturb(world: &World, rng: &mut Rng, fault: Fault) {
+    let link = a_link(world, rng);
+    link.set(fault);
+    thread::sleep(a_moment(rng));
+    link.set(Fault::None);
+}
+
+/// The write goes out, its answer never comes back.
+fn lose_answers(world: &World, rng: &mut Rng) {
+    let link = a_link(world, rng);
+    link.set(Fault::SwallowAnswers);
+    thread::sleep(a_moment(rng) / 4);
+    link.cut();
+    link.set(Fault::None);
+}
+
+fn kill_postgres(world: &World, rng: &mut Rng) {
+    let mut server = world.server.lock().unwrap();
+    server.signal(Signal::SIGKILL).unwrap();
+    thread::sleep(a_moment(rng) / 3);
+    server.start_again().unwrap();
+}
+
+fn restart_postgres(world: &World, rng: &mut Rng) {
+    let mut server = world.server.lock().unwrap();
+    server.stop();
+    thread::sleep(a_moment(rng));
+    server.start_again().unwrap();
+}
+
+/// Someone else holds the table for a while.
+fn lock_table(world: &World, rng: &mut Rng) {
+    if let Ok(mut sql) = world.sql() {
+        let _ = sql.batch_execute("BEGIN; LOCK TABLE users IN SHARE MODE");
+        thread::sleep(a_moment(rng));
+    }
+}

@@ -1,0 +1,145 @@
+//! Everything that runs in a chaos test, with a proxy on every link.
+
+use std::{
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use postgres_server::Server;
+
+use e2e::{Http, Program, binary, database::behind_proxy, free_addr, free_port, proxy::Proxy};
+
+use super::DEADLINE;
+
+/// Two users services, two gateways, PostgreSQL, and the links between them.
+pub struct World {
+    pub server: Mutex<Server>,
+    pub database: String,
+    pub users: [Service; 2],
+    pub gateways: [Service; 2],
+    pub https: [Http; 2],
+    pub rpc_links: [Proxy; 2],
+    pub database_link: Proxy,
+    /// Odd while a gateway is frozen: its clients wait longer than it would let them.
+    freezes: AtomicUsize,
+}
+
+/// A service that can be ended and started again with the same settings.
+pub struct Service {
+    name: &'static str,
+    settings: Vec<(&'static str, String)>,
+    program: Mutex<Program>,
+}
+
+impl World {
+    pub fn start() -> Self {
+        let server = Server::temporary().unwrap();
+        let database = server.fresh_database().unwrap();
+        let (database_link, proxied) = behind_proxy(&server, &database);
+        let users_addrs = [free_addr(), free_addr()];
+        let users = users_addrs.each_ref().map(|addr| users(addr, &proxied));
+
+        let rpc_links = users_addrs.map(|addr| Proxy::start(addr.parse().unwrap()));
+        let [first, second] = rpc_links.each_ref().map(|link| link.addr.to_string());
+        // One gateway has both replicas to choose from, the other only one.
+        let both = format!("{first},{second}");
+        let ports = [free_port(), free_port()];
+        let gateways = [gateway(ports[0], &both), gateway(ports[1], &second)];
+
+        let world = Self {
+            server: Mutex::new(server),
+            database,
+            users,
+            gateways,
+            https: ports.map(Http::new),
+            rpc_links,
+            database_link,
+            freezes: AtomicUsize::new(0),
+        };
+        world.wait_until_ready();
+        world
+    }
+
+    pub fn wait_until_ready(&self) {
+        for http in &self.https {
+            http.wait_until_ready();
+        }
+    }
+
+    /// Freezes a gateway for a while.
+    pub fn freeze_gateway(&self, i: usize, time: Duration) {
+        self.freezes.fetch_add(1, Ordering::SeqCst);
+        self.gateways[i].freeze(time);
+        self.freezes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Changes when a gateway is frozen and when it goes on; odd while it is frozen.
+    pub fn freezes(&self) -> usize {
+        self.freezes.load(Ordering::SeqCst)
+    }
+
+    pub fn sql(&self) -> Result<postgres::Client, postgres::Error> {
+        postgres::Client::connect(&self.database, postgres::NoTls)
+    }
+}
+
+fn users(addr: &str, database: &str) -> Service {
+    let settings = [
+        ("RPC_ADDR", addr),
+        ("DATABASE_URL", database),
+        ("MIGRATE_ON_START", "true"),
+        ("DATABASE_TIMEOUT_MS", "800"),
+    ];
+    Service::start("users-svc", &settings)
+}
+
+fn gateway(port: u16, users_addr: &str) -> Service {
+    let settings = [
+        ("HTTP_ADDR", &*format!("127.0.0.1:{port}")),
+        ("USERS_ADDR", users_addr),
+        ("REQUEST_TIMEOUT_MS", &DEADLINE.as_millis().to_string()),
+    ];
+    Service::start("gateway", &settings)
+}
+
+impl Service {
+    fn start(name: &'static str, settings: &[(&'static str, &str)]) -> Self {
+        let common = [("DRAIN_TIMEOUT_MS", "3000"), ("RUST_LOG", "error")];
+        let settings: Vec<_> = [settings, &common]
+            .concat()
+            .into_iter()
+            .map(|(name, value)| (name, value.to_owned()))
+            .collect();
+        Self {
+            program: Mutex::new(run(name, &settings)),
+            name,
+            settings,
+        }
+    }
+
+    /// Ends it with `signal`, and starts it again.
+    pub fn restart(&self, signal: Signal) {
+        let mut program = self.program.lock().unwrap();
+        program.signal(signal);
+        program.ended();
+        *program = run(self.name, &self.settings);
+    }
+
+    /// Stops it in its tracks for a while.
+    pub fn freeze(&self, time: Duration) {
+        self.program.lock().unwrap().signal(Signal::SIGSTOP);
+        thread::sleep(time);
+        self.program.lock().unwrap().signal(Signal::SIGCONT);
+    }
+}
+
+fn run(name: &str, settings: &[(&str, String)]) -> Program {
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(k, v)| (*k, &**v)).collect();
+    Program::start(&binary(name), Path::new("/"), &settings)
+}
