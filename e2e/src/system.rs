@@ -6,8 +6,6 @@ use std::{
     process::{Command, Stdio},
 };
 
-use postgres_server::Server;
-
 use crate::{Http, Program, binary, database, eventually};
 
 /// Both services on one database, ready.
@@ -16,20 +14,22 @@ pub struct System {
     pub users: Program,
     pub users_addr: SocketAddr,
     pub http: Http,
-    pub server: Server,
     pub database: String,
 }
 
 impl System {
+    /// A system on a database of its own.
     pub fn start() -> Self {
-        let server = Server::temporary().unwrap();
-        let database = server.fresh_database().unwrap();
-        Self::start_on(server, &database, &[], &[])
+        Self::start_with(&[], &[])
     }
 
-    /// A system on a given database, with more settings of the users service and of the gateway.
+    /// The same with more settings of the users service and of the gateway.
+    pub fn start_with(more_users: &[(&str, &str)], more_gateway: &[(&str, &str)]) -> Self {
+        Self::start_on(&database::fresh_database(), more_users, more_gateway)
+    }
+
+    /// A system on a given database.
     pub fn start_on(
-        server: Server,
         database: &str,
         more_users: &[(&str, &str)],
         more_gateway: &[(&str, &str)],
@@ -43,7 +43,6 @@ impl System {
             users,
             users_addr,
             http,
-            server,
             database: database.to_owned(),
         }
     }

@@ -1,17 +1,26 @@
-//! End to end: the real binaries, a real PostgreSQL, real sockets.
+//! Tests of the whole system: the real binaries, a real PostgreSQL, real sockets.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod browser;
 mod cargo_run;
 mod chaos;
 mod clients;
-mod database;
+mod create_and_get;
+mod database_faults;
 mod documents;
+mod exactly_once;
+mod failover;
 mod hostile;
+mod hung_service;
 mod import;
+mod logs;
+mod lost_answers;
 mod manifests;
-mod observed;
-mod page;
+mod metrics;
+mod promise;
 mod replicas;
-mod services;
-mod stopping;
+mod settings;
+mod shutdown;
+mod startup;
+mod traces;

@@ -1,187 +1,209 @@
-//! The manifests of `deploy/k8s` name only what exists: settings, subcommands, ports, paths, images.
+//! The manifests of `deploy/k8s` name only what exists. Whether they are manifests at all,
+//! kubernetes-validate checks.
 
 use std::{collections::BTreeMap, fs};
 
 use clap::{CommandFactory as _, Parser as _};
 use serde::Deserialize as _;
 use serde_json::Value;
+use serde_yaml_ng::Deserializer;
 
 use e2e::{System, root};
 
 /// All documents of all files.
 fn documents() -> Vec<Value> {
     let files = fs::read_dir(root().join("deploy/k8s")).unwrap();
-    let texts = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
-    let parse = |text: String| {
-        let documents = serde_yaml_ng::Deserializer::from_str(&text);
-        documents
-            .map(|document| Value::deserialize(document).unwrap())
-            .collect::<Vec<_>>()
-    };
-    texts.flat_map(parse).collect()
+    let texts: Vec<String> = files
+        .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    let documents = texts.iter().flat_map(|text| Deserializer::from_str(text));
+    documents
+        .map(|document| Value::deserialize(document).unwrap())
+        .collect()
 }
 
-fn of_kind<'a>(documents: &'a [Value], kind: &str) -> impl Iterator<Item = &'a Value> {
+fn of_kind(kind: &str) -> Vec<Value> {
+    let mut documents = documents();
+    documents.retain(|document| document["kind"] == kind);
     documents
-        .iter()
-        .filter(move |document| document["kind"] == kind)
 }
 
 fn list<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {
-    value
-        .pointer(path)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
+    let list = value.pointer(path).and_then(Value::as_array);
+    list.into_iter().flatten()
 }
 
-/// Each pod's template with its only container.
-fn pods(documents: &[Value]) -> Vec<(&Value, &Value)> {
-    let pods: Vec<_> = ["Deployment", "Job"]
-        .into_iter()
-        .flat_map(|kind| of_kind(documents, kind))
-        .map(|owner| {
-            let pod = owner.pointer("/spec/template/spec").unwrap();
-            assert_eq!(list(pod, "/containers").count(), 1);
-            (pod, &pod["containers"][0])
-        })
+/// The templates of all pods, each with one container.
+fn pods() -> Vec<Value> {
+    let owners = [of_kind("Deployment"), of_kind("Job")].concat();
+    let pods: Vec<Value> = owners
+        .iter()
+        .map(|owner| owner["spec"]["template"]["spec"].clone())
         .collect();
     assert_eq!(pods.len(), 3);
+    assert!(pods.iter().all(|pod| list(pod, "/containers").count() == 1));
     pods
 }
 
-/// The environment; `None`: a value from a secret.
+fn containers() -> impl Iterator<Item = Value> {
+    pods().into_iter().map(|pod| pod["containers"][0].clone())
+}
+
+/// All values of this key, however deep.
+fn values<'a>(value: &'a Value, key: &str) -> Vec<&'a Value> {
+    match value {
+        Value::Array(list) => list.iter().flat_map(|item| values(item, key)).collect(),
+        Value::Object(map) => {
+            let deeper = map.values().flat_map(|item| values(item, key));
+            map.get(key).into_iter().chain(deeper).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The environment of a container; `None`: a value from a secret.
 fn environment(container: &Value) -> BTreeMap<&str, Option<&str>> {
     list(container, "/env")
         .map(|env| (env["name"].as_str().unwrap(), env["value"].as_str()))
         .collect()
 }
 
-fn command(image: &str) -> clap::Command {
+/// The container's ports by name.
+fn ports(container: &Value) -> BTreeMap<&str, u64> {
+    list(container, "/ports")
+        .map(|port| {
+            let number = port["containerPort"].as_u64().unwrap();
+            (port["name"].as_str().unwrap(), number)
+        })
+        .collect()
+}
+
+/// The command line that means the same as a container's environment and arguments.
+fn command_line(container: &Value, image: &str, command: &clap::Command) -> Vec<String> {
+    let option = |(name, value): (&str, Option<&str>)| {
+        let mut arguments = command.get_arguments();
+        let argument = arguments.find(|argument| argument.get_env().is_some_and(|e| e == name));
+        let argument = argument.unwrap_or_else(|| panic!("{image} has no setting {name}"));
+        let value = value.unwrap_or("postgres://user:password@host/database");
+        format!("--{}={value}", argument.get_long().unwrap())
+    };
+    let options = environment(container).into_iter().map(option);
+    let subcommands = list(container, "/args").map(|word| word.as_str().unwrap().to_owned());
+    let program = [image.to_owned()].into_iter();
+    program.chain(options).chain(subcommands).collect()
+}
+
+fn parse(image: &str, line: &[String]) -> Result<(), clap::Error> {
     match image {
-        "gateway" => gateway::Settings::command(),
-        "users-svc" => users_svc::Settings::command(),
-        other => panic!("there is no {other}"),
+        "gateway" => gateway::Settings::try_parse_from(line).map(drop),
+        _ => users_svc::Settings::try_parse_from(line).map(drop),
     }
 }
 
 #[test]
 fn settings_and_subcommands_exist_and_their_values_are_valid() {
-    let documents = documents();
-    for (_, container) in pods(&documents) {
+    for container in containers() {
         let image = container["image"].as_str().unwrap();
-        let command = command(image);
-        let mut line = vec![image.to_owned()];
-        for (name, value) in environment(container) {
-            let mut arguments = command.get_arguments();
-            let argument =
-                arguments.find(|argument| argument.get_env().is_some_and(|env| env == name));
-            let argument = argument.unwrap_or_else(|| panic!("{image} has no setting {name}"));
-            let value = value.unwrap_or("postgres://user:password@host/database");
-            line.push(format!("--{}={value}", argument.get_long().unwrap()));
-        }
-        let parse = |line: &[String]| match image {
-            "gateway" => gateway::Settings::try_parse_from(line).map(drop),
-            _ => users_svc::Settings::try_parse_from(line).map(drop),
+        let command = match image {
+            "gateway" => gateway::Settings::command(),
+            _ => users_svc::Settings::command(),
         };
-        for subcommand in list(container, "/args") {
-            line.push(subcommand.as_str().unwrap().to_owned());
-        }
-        parse(&line).unwrap();
-        for probe in ["readinessProbe", "livenessProbe", "startupProbe"] {
-            let exec: Vec<_> = list(container, &format!("/{probe}/exec/command"))
-                .map(|word| word.as_str().unwrap().to_owned())
-                .collect();
-            if let Some((program, rest)) = exec.split_first() {
-                let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
-                assert!(dockerfile.contains(&format!("ENTRYPOINT [\"{program}\"]")));
-                parse(&[std::slice::from_ref(program), rest].concat()).unwrap();
-            }
+        parse(image, &command_line(&container, image, &command)).unwrap();
+    }
+}
+
+#[test]
+fn probe_commands_exist_in_their_images() {
+    let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
+    for container in containers() {
+        for exec in values(&container, "exec") {
+            let command: Vec<String> = serde_json::from_value(exec["command"].clone()).unwrap();
+            let entry = format!("ENTRYPOINT [\"{}\"]", command[0]);
+            assert!(dockerfile.contains(&entry), "{entry}");
+            parse(container["image"].as_str().unwrap(), &command).unwrap();
         }
     }
 }
 
 #[test]
-fn ports_are_those_that_are_listened_on() {
-    let documents = documents();
+fn images_are_targets_of_the_dockerfile() {
+    let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
+    for container in containers() {
+        let image = container["image"].as_str().unwrap();
+        assert!(dockerfile.contains(&format!(" AS {image}\n")), "{image}");
+    }
+}
+
+#[test]
+fn ports_and_what_refers_to_them_are_listened_on() {
+    for container in containers() {
+        let (ports, environment) = (ports(&container), environment(&container));
+        let listens_on = |port: &u64| {
+            let mut addrs = environment
+                .iter()
+                .filter(|(name, _)| **name != "USERS_ADDR");
+            addrs.any(|(_, value)| value.is_some_and(|addr| addr.ends_with(&format!(":{port}"))))
+        };
+        assert!(ports.values().all(listens_on), "{ports:?}");
+
+        let mut references = values(&container, "port");
+        let services = of_kind("Service");
+        let mut services = services.iter().map(|s| (&s["metadata"]["name"], s));
+        if let Some((_, service)) = services.find(|(name, _)| **name == container["name"]) {
+            references.extend(values(service, "targetPort"));
+        }
+        for port in references {
+            assert!(ports.contains_key(port.as_str().unwrap()), "{port}");
+        }
+    }
+}
+
+#[test]
+fn network_policies_name_only_ports_that_something_listens_on() {
+    // DNS and PostgreSQL.
     let mut known = vec![53, 5432];
-    for (_, container) in pods(&documents) {
-        let ports: BTreeMap<_, _> = list(container, "/ports")
-            .map(|port| {
-                (
-                    port["name"].as_str().unwrap(),
-                    port["containerPort"].as_u64().unwrap(),
-                )
-            })
-            .collect();
-        let listened: Vec<u64> = environment(container)
-            .into_iter()
-            .filter(|(name, _)| name.ends_with("_ADDR") && *name != "USERS_ADDR")
-            .map(|(_, value)| value.unwrap().rsplit(':').next().unwrap().parse().unwrap())
-            .collect();
-        for (name, port) in &ports {
-            assert!(listened.contains(port), "nothing listens on {name}");
-        }
-        for probe in ["readinessProbe", "livenessProbe", "startupProbe"] {
-            for action in ["httpGet", "tcpSocket"] {
-                if let Some(port) = container.pointer(&format!("/{probe}/{action}/port")) {
-                    assert!(ports.contains_key(port.as_str().unwrap()));
-                }
-            }
-        }
-        for service in of_kind(&documents, "Service") {
-            if service["metadata"]["name"] == container["name"] {
-                assert!(
-                    ports.contains_key(service["spec"]["ports"][0]["targetPort"].as_str().unwrap())
-                );
-            }
-        }
-        known.extend(ports.into_values());
+    for container in containers() {
+        known.extend(ports(&container).into_values());
     }
-    for policy in of_kind(&documents, "NetworkPolicy") {
-        let rules = list(policy, "/spec/ingress").chain(list(policy, "/spec/egress"));
-        for port in rules.flat_map(|rule| list(rule, "/ports")) {
-            assert!(known.contains(&port["port"].as_u64().unwrap()), "{port}");
+    for policy in of_kind("NetworkPolicy") {
+        for port in values(&policy, "port") {
+            assert!(known.contains(&port.as_u64().unwrap()), "{port}");
         }
     }
-    // The gateway asks for the Service of the users service, which has every replica's address.
-    let users = of_kind(&documents, "Service")
-        .find(|s| s["metadata"]["name"] == "users-svc")
+}
+
+/// The name resolves to the address of every replica.
+#[test]
+fn gateway_asks_for_the_headless_service_of_the_users_service() {
+    let services = of_kind("Service");
+    let users = services
+        .iter()
+        .find(|service| service["metadata"]["name"] == "users-svc")
         .unwrap();
     assert_eq!(users["spec"]["clusterIP"], "None");
-    let gateway = pods(&documents)
-        .into_iter()
-        .find(|(_, c)| c["name"] == "gateway")
-        .unwrap()
-        .1;
+    let gateway = containers().find(|c| c["name"] == "gateway").unwrap();
     let expected = format!("users-svc:{}", users["spec"]["ports"][0]["port"]);
-    assert_eq!(environment(gateway)["USERS_ADDR"], Some(&*expected));
+    assert_eq!(environment(&gateway)["USERS_ADDR"], Some(&*expected));
 }
 
 #[test]
 fn probed_paths_answer() {
     let system = System::start();
-    let documents = documents();
-    let mut probed = 0;
-    for (_, container) in pods(&documents) {
-        for probe in ["readinessProbe", "livenessProbe", "startupProbe"] {
-            if let Some(path) = container.pointer(&format!("/{probe}/httpGet/path")) {
-                assert_eq!(
-                    system.http.get(path.as_str().unwrap()).status,
-                    200,
-                    "{path}"
-                );
-                probed += 1;
-            }
-        }
+    let containers: Vec<Value> = containers().collect();
+    let probes = containers.iter().flat_map(|c| values(c, "httpGet"));
+    let paths: Vec<&str> = probes
+        .map(|probe| probe["path"].as_str().unwrap())
+        .collect();
+    assert_eq!(paths.len(), 3);
+    for path in paths {
+        assert_eq!(system.http.get(path).status, 200, "{path}");
     }
-    assert_eq!(probed, 3);
 }
 
 #[test]
 fn pods_get_longer_to_end_than_they_take() {
-    let documents = documents();
-    for (pod, container) in pods(&documents) {
+    for pod in pods() {
+        let container = &pod["containers"][0];
         let Some(Some(drain)) = environment(container).remove("DRAIN_TIMEOUT_MS") else {
             continue;
         };
@@ -190,30 +212,4 @@ fn pods_get_longer_to_end_than_they_take() {
         let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap() * 1000;
         assert!(grace > before + drain.parse::<u64>().unwrap());
     }
-}
-
-#[test]
-fn images_are_targets_of_the_dockerfile_and_files_are_resources() {
-    let documents = documents();
-    let kustomization = of_kind(&documents, "Kustomization").next().unwrap();
-    let images: Vec<_> = list(kustomization, "/images")
-        .map(|image| &image["name"])
-        .collect();
-    let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
-    for (_, container) in pods(&documents) {
-        let image = container["image"].as_str().unwrap();
-        assert!(images.contains(&&container["image"]));
-        assert!(dockerfile.contains(&format!(" AS {image}\n")));
-    }
-    let mut files: Vec<_> = fs::read_dir(root().join("deploy/k8s"))
-        .unwrap()
-        .map(|file| file.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name != "kustomization.yaml")
-        .collect();
-    let mut resources: Vec<_> = list(kustomization, "/resources")
-        .map(|resource| resource.as_str().unwrap())
-        .collect();
-    files.sort_unstable();
-    resources.sort_unstable();
-    assert_eq!(files, resources);
 }

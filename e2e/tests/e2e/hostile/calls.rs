@@ -1,0 +1,128 @@
+//! Peers that speak RPC, and call more than their share, give up what they asked, or never read.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    thread,
+    time::Duration,
+};
+
+use futures::future::join_all;
+use tokio::{task::yield_now, time::sleep};
+
+use super::{assert_memory_is_bounded, serve_promptly};
+use e2e::{
+    System,
+    rpc::{self, block_on},
+};
+
+/// Makes so many creates at once; returns how many were carried out.
+fn flood(addr: SocketAddr, calls: usize) -> usize {
+    block_on(async {
+        let (client, _) = rpc::connect(addr).await;
+        let call = |i| {
+            let mut request = client.create_user_request();
+            request.get().set_email(format!("flood{i}@example.com"));
+            request.get().set_name("Flood");
+            request.send().promise
+        };
+        let calls: Vec<_> = (0..calls).map(call).collect();
+        join_all(calls).await.iter().flatten().count()
+    })
+}
+
+#[test]
+fn flood_of_calls_is_refused_beyond_its_share() {
+    let system = System::start_with(&[("MAX_IN_FLIGHT", "200")], &[]);
+    let created = thread::scope(|scope| {
+        let flood = scope.spawn(|| flood(system.users_addr, 20_000));
+        serve_promptly(&system, "beside");
+        flood.join().unwrap()
+    });
+    assert!(
+        (1..20_000).contains(&created),
+        "{created} of 20,000 were let through"
+    );
+    assert_eq!(system.rows(), i64::try_from(created).unwrap() + 10);
+    assert_memory_is_bounded(&system);
+}
+
+#[test]
+fn peer_that_never_reads_stalls_itself() {
+    let system = System::start();
+    let said = conversation(200_000);
+    let mut stream = TcpStream::connect(system.users_addr).unwrap();
+    let limit = Some(Duration::from_secs(2));
+    stream.set_write_timeout(limit).unwrap();
+
+    let mut pushed = 0;
+    while pushed < said.len() {
+        match stream.write(&said[pushed..]) {
+            Ok(n) => pushed += n,
+            Err(_) => break,
+        }
+    }
+
+    assert!(
+        pushed < said.len(),
+        "the service read all {pushed} bytes of a peer that reads nothing"
+    );
+    serve_promptly(&system, "beside");
+    assert_memory_is_bounded(&system);
+}
+
+/// What a client sends that calls so many times, recorded by a listener that never answers.
+fn conversation(calls: usize) -> Vec<u8> {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let recorder = thread::spawn(move || {
+        let mut said = Vec::new();
+        listener.accept().unwrap().0.read_to_end(&mut said).unwrap();
+        said
+    });
+    block_on(async {
+        let (client, _) = rpc::connect(addr).await;
+        let mut unanswered = Vec::new();
+        for call in 0..calls {
+            unanswered.push(client.get_user_request().send().promise);
+            if call % 100 == 0 {
+                yield_now().await;
+            }
+        }
+        sleep(Duration::from_secs(1)).await;
+    });
+    recorder.join().unwrap()
+}
+
+/// Gives up call after call until the service ends the connection; returns how many there were.
+async fn give_up_calls(addr: SocketAddr) -> usize {
+    let (client, ended) = rpc::connect(addr).await;
+    let mut given_up = 0;
+    while !ended.is_finished() {
+        assert!(given_up < 100_000, "the connection is still there");
+        let call = |_| {
+            let mut request = client.get_user_request();
+            request.get().set_id("0190a3f4-7c3e-7cc8-a1b2-0242ac120002");
+            request.send()
+        };
+        let calls: Vec<_> = (0..100).map(call).collect();
+        given_up += calls.len();
+        sleep(Duration::from_millis(1)).await;
+    }
+    given_up
+}
+
+#[test]
+fn calls_that_are_given_up_end_their_connection_before_they_fill_the_memory() {
+    let system = System::start();
+    // Reads wait, so that there is something to give up.
+    let mut sql = system.sql();
+    let mut transaction = sql.transaction().unwrap();
+    transaction.batch_execute("LOCK TABLE users").unwrap();
+
+    let given_up = block_on(give_up_calls(system.users_addr));
+
+    assert!(given_up >= 10_000, "only after {given_up}");
+    transaction.rollback().unwrap();
+    serve_promptly(&system, "beside");
+}

@@ -1,0 +1,49 @@
+//! Peers that open as many connections as they can.
+
+use std::{
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use service_runtime::workers::raise_open_files_limit;
+
+use super::{assert_memory_is_bounded, serve_promptly};
+use e2e::{Http, Program, System, binary};
+
+#[test]
+#[cfg_attr(
+    not(has_many_open_files),
+    ignore = "needs 11,000 open files: ulimit -Hn"
+)]
+fn ten_thousand_connections_cost_bounded_memory_and_nobody_else() {
+    let system = System::start();
+    raise_open_files_limit();
+    let start = Instant::now();
+    let connect = |_| TcpStream::connect(system.users_addr).unwrap();
+    let silent: Vec<TcpStream> = (0..9_900).map(connect).collect();
+    // After ten seconds the first are closed, and it is not as many at once.
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    serve_promptly(&system, "crowd");
+    drop(silent);
+    assert_memory_is_bounded(&system);
+}
+
+#[test]
+fn gateway_out_of_file_descriptors_serves_when_some_are_free_again() {
+    let system = System::start();
+    let script = format!("ulimit -n 64; exec {}", binary("gateway").display());
+    let users = system.users_addr.to_string();
+    let settings = [("HTTP_ADDR", "127.0.0.1:0"), ("USERS_ADDR", &*users)];
+    let mut gateway = Program::start_shell(&script, &settings);
+    let http = Http::new(gateway.addr().port());
+    http.wait_until_ready();
+
+    let connect = |_| TcpStream::connect(("127.0.0.1", http.port())).unwrap();
+    let greedy: Vec<TcpStream> = (0..100).map(connect).collect();
+    gateway.wait_for("cannot accept");
+    drop(greedy);
+
+    http.wait_until_ready();
+    assert_eq!(http.create("jane@example.com", "Jane Doe").status, 201);
+}

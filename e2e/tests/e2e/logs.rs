@@ -1,0 +1,105 @@
+//! What operators see in the logs: a line for each request, and nothing of what is in it.
+
+use postgres_server::Server;
+use serde_json::{Value, json};
+
+use e2e::{Program, System};
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+/// A system that logs as much as it can.
+fn start(server: &Server) -> System {
+    let database = server.fresh_database().unwrap();
+    let settings = [("LOG_FORMAT", "json"), ("RUST_LOG", "trace")];
+    System::start_on(&database, &settings, &settings)
+}
+
+/// The line of JSON that has `text`.
+fn line(program: &mut Program, text: &str) -> Value {
+    serde_json::from_str(&program.wait_for(text)).unwrap()
+}
+
+#[test]
+fn request_is_logged_with_its_route_status_duration_and_trace() {
+    let server = Server::temporary().unwrap();
+    let mut system = start(&server);
+    let created = ureq::post(format!("{}/users", system.http.base))
+        .header("X-Request-Id", "req-17")
+        .header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-00"))
+        .send_json(json!({ "email": "jane@example.com", "name": "Jane" }))
+        .unwrap();
+    assert_eq!(created.headers()["x-request-id"], "req-17");
+
+    let line = line(&mut system.gateway, "req-17");
+    for (field, value) in [
+        ("trace_id", TRACE),
+        ("route", "/users"),
+        ("method", "POST"),
+        ("level", "INFO"),
+    ] {
+        assert_eq!(line[field], value, "{line}");
+    }
+    assert_eq!(line["status"], 201);
+    assert!(line["duration_ms"].as_f64().unwrap() > 0.0);
+    // The users service tells whose call it was.
+    system.users.wait_for(TRACE);
+}
+
+#[test]
+fn failed_request_is_logged_with_its_cause() {
+    let mut server = Server::temporary().unwrap();
+    let mut system = start(&server);
+    server.stop();
+    // 504 when the statement was on its way as the server stopped.
+    let failed = system.http.create("jane@example.com", "Jane");
+    assert!([503, 504].contains(&failed.status), "{}", failed.status);
+    let line = line(&mut system.gateway, r#""route":"/users","status":50"#);
+    assert!(line["cause"].is_string(), "{line}");
+}
+
+#[test]
+fn nothing_that_a_client_sends_and_no_password_is_logged() {
+    let mut server = Server::temporary().unwrap();
+    let system = start(&server);
+    send_secrets(&system);
+    server.stop();
+    system.http.create("secret-mail5@example.com", "Secretname");
+
+    let password = system.database.split([':', '@']).nth(2).unwrap();
+    let output = system.gateway.output() + &system.users.output();
+    let lower = output.to_lowercase();
+    for secret in [
+        "secret-mail",
+        "secretname",
+        "secret-key",
+        password,
+        "postgres://",
+    ] {
+        assert!(!lower.contains(secret), "{secret} is in:\n{output}");
+    }
+}
+
+/// Sends secrets in every way in which they could come out again.
+fn send_secrets(system: &System) {
+    let http = &system.http;
+    let status = |email, name| http.create(email, name).status;
+    assert_eq!(status("secret-mail@example.com", "Secretname"), 201);
+    assert_eq!(status("secret-mail@example.com", "Secretname other"), 409);
+    assert_eq!(status("secret-mail", "Secretname\u{7}"), 400);
+
+    let keyed = |email| {
+        http.create_with_key(email, "Secretname", "secret-key")
+            .status
+    };
+    assert_eq!(keyed("secret-mail2@example.com"), 201);
+    assert_eq!(keyed("secret-mail3@example.com"), 422);
+
+    let malformed = ureq::post(format!("{}/users", http.base))
+        .content_type("application/json")
+        .send("{\"secret-mail\": Secretname");
+    assert!(malformed.is_err(), "{malformed:?}");
+
+    let check = "ALTER TABLE users ADD CHECK (name <> 'Secretname3')";
+    system.sql().batch_execute(check).unwrap();
+    assert_eq!(status("secret-mail4@example.com", "Secretname3"), 400);
+}

@@ -1,0 +1,94 @@
+//! What operators see in the metrics of both services.
+
+#![allow(clippy::float_cmp, reason = "counts are whole numbers")]
+
+use std::{collections::BTreeSet, thread};
+
+use e2e::{
+    System, eventually, free_addr,
+    metrics::{scrape, value},
+};
+
+/// A system whose services expose metrics, and where: the gateway and the users service.
+fn start() -> (System, String, String) {
+    let (gateway, users) = (free_addr(), free_addr());
+    let system = System::start_with(&[("ADMIN_ADDR", &users)], &[("ADMIN_ADDR", &gateway)]);
+    (system, gateway, users)
+}
+
+#[test]
+fn requests_are_counted_at_each_hop() {
+    let (system, gateway, users) = start();
+    for n in 0..3 {
+        let created = system.http.create(&format!("jane{n}@example.com"), "Jane");
+        assert_eq!(created.status, 201);
+    }
+    assert_eq!(system.http.create("jane0@example.com", "Jane").status, 409);
+    assert_eq!(system.http.get("/users/unknown").status, 404);
+
+    let http = |labels: &[&str]| {
+        let requests = "http_server_request_duration_seconds_count";
+        value(&gateway, requests, labels)
+    };
+    let (post, get) = (r#"http_route="/users""#, r#"http_route="/users/{id}""#);
+    assert_eq!(http(&[post, r#"method="POST""#, r#"code="201""#]), 3.0);
+    assert_eq!(http(&[r#"code="409""#]), 1.0);
+    assert_eq!(http(&[get, "404"]), 1.0);
+    let call = [r#"rpc_method="createUser""#, r#"outcome="ok""#];
+    let sent = value(&gateway, "rpc_client_call_duration_seconds_count", &call);
+    let served = value(&users, "rpc_server_call_duration_seconds_count", &call);
+    assert_eq!((sent, served), (4.0, 4.0));
+    let inserts = [r#"batch="INSERT users""#];
+    assert_eq!(value(&users, "batch_size_sum", &inserts), 4.0);
+    assert_eq!(value(&users, "batch_duration_seconds_count", &inserts), 4.0);
+}
+
+#[test]
+fn connections_and_requests_in_flight_are_shown() {
+    let (system, gateway, users) = start();
+    assert_eq!(system.http.create("jane@example.com", "Jane").status, 201);
+    assert!(value(&users, "db_client_connection_count", &[]) >= 1.0);
+    assert!(value(&gateway, "rpc_client_links_up", &[]) >= 1.0);
+    assert_eq!(value(&gateway, "http_server_active_requests", &[]), 0.0);
+}
+
+#[test]
+fn link_that_is_down_shows_and_so_do_the_requests_that_are_shed() {
+    let (mut system, gateway, _) = start();
+    system.users.kill();
+    eventually("the links are down", || {
+        value(&gateway, "rpc_client_links_up", &[]) == 0.0
+    });
+    eventually("a request is shed", || {
+        system.http.create("late@example.com", "Late").status == 503
+            && value(&gateway, "rpc_client_shed_total", &["link_down"]) > 0.0
+    });
+}
+
+#[test]
+fn ten_thousand_paths_add_no_series() {
+    let (system, gateway, _) = start();
+    let series = || -> BTreeSet<String> {
+        let lines = scrape(&gateway).into_iter();
+        lines
+            .map(|line| line.rsplit_once(' ').unwrap().0.to_owned())
+            .collect()
+    };
+    let ask = |n: u32| {
+        system.http.get(&format!("/users/{n}"));
+        system.http.get(&format!("/{n}/x?y={n}"));
+        system.http.get(&format!("/docs/{n}"));
+    };
+    ask(0);
+    let before = series();
+
+    let ask_many = |from| (from..10_000).step_by(4).for_each(ask);
+    thread::scope(|scope| {
+        for from in 1..=4 {
+            scope.spawn(move || ask_many(from));
+        }
+    });
+
+    assert_eq!(series(), before);
+    assert!(before.len() < 200, "{}", before.len());
+}

@@ -1,0 +1,94 @@
+//! Services start in any order, in any directory, and say when they are ready.
+
+use std::{fs, path::Path};
+
+use postgres_server::Server;
+use tempfile::TempDir;
+
+use e2e::{
+    Http, Program, System, binary, database, free_addr, healthcheck, root, spawn_users,
+    start_gateway,
+};
+
+fn create_jane(http: &Http) -> u16 {
+    http.create("jane@example.com", "Jane Doe").status
+}
+
+#[test]
+fn gateway_that_starts_first_answers_503_until_the_users_service_is_there() {
+    let addr = free_addr();
+    let (_gateway, http) = start_gateway(&addr, &[]);
+    assert_eq!(http.get("/livez").status, 200);
+    assert_eq!(create_jane(&http), 503);
+
+    let _users = spawn_users(&addr, &database::fresh_database(), &[]);
+    http.wait_until_ready();
+    assert_eq!(create_jane(&http), 201);
+}
+
+#[test]
+fn services_that_start_before_postgres_answer_503_until_it_is_there() {
+    let mut server = Server::temporary().unwrap();
+    let database = server.fresh_database().unwrap();
+    server.stop();
+    let addr = free_addr();
+    let mut users = spawn_users(&addr, &database, &[]);
+    users.addr();
+    let (mut gateway, http) = start_gateway(&addr, &[]);
+    gateway.wait_for("connected");
+    assert_eq!(create_jane(&http), 503);
+    assert_eq!(http.get("/readyz").status, 503);
+
+    server.start_again().unwrap();
+    http.wait_until_ready();
+    assert_eq!(create_jane(&http), 201);
+}
+
+/// A directory with a service's example settings as its `.env`.
+fn folder(service: &str) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let example = root().join(service).join(".env.example");
+    fs::copy(example, dir.path().join(".env")).unwrap();
+    dir
+}
+
+#[test]
+fn services_start_in_their_folders_with_their_example_settings() {
+    let start = |service: &str, dir: &Path, settings: &[(&str, &str)]| {
+        let mut program = Program::start(&binary(service), dir, settings);
+        let addr = program.addr();
+        (program, addr)
+    };
+    let database = database::fresh_database();
+    let (users_dir, gateway_dir) = (folder("users-svc"), folder("gateway"));
+
+    // What the environment has wins over the file.
+    let settings = [
+        ("RPC_ADDR", "127.0.0.1:0"),
+        ("DATABASE_URL", &*database),
+        ("MIGRATE_ON_START", "true"),
+    ];
+    let (_users, users_addr) = start("users-svc", users_dir.path(), &settings);
+    let users_addr = users_addr.to_string();
+    let settings = [("HTTP_ADDR", "127.0.0.1:0"), ("USERS_ADDR", &*users_addr)];
+    let (_gateway, addr) = start("gateway", gateway_dir.path(), &settings);
+
+    let http = Http::new(addr.port());
+    http.wait_until_ready();
+    assert_eq!(create_jane(&http), 201);
+}
+
+#[test]
+fn healthchecks_tell_whether_the_database_is_there() {
+    let mut server = Server::temporary().unwrap();
+    let database = server.fresh_database().unwrap();
+    let mut system = System::start_on(&database, &[], &[]);
+    let gateway = system.gateway.addr().to_string();
+    let users = system.users_addr.to_string();
+    assert!(healthcheck("gateway", "HTTP_ADDR", &gateway));
+    assert!(healthcheck("users-svc", "RPC_ADDR", &users));
+
+    server.stop();
+    assert!(!healthcheck("gateway", "HTTP_ADDR", &gateway));
+    assert!(!healthcheck("users-svc", "RPC_ADDR", &users));
+}
