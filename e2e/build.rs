@@ -2,11 +2,9 @@
 //!
 //! With the variable `CI` set, every test is to run: what a test lacks makes it fail.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 fn main() {
     println!("cargo::rerun-if-env-changed=CI");

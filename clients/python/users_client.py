@@ -3,8 +3,10 @@
     pip install -r requirements.txt
     python -m users_client create --email jane@example.com --name "Jane Doe"
 
-Copy this file and users.capnp into your project. Everything runs inside `capnp.run(...)`, as pycapnp
-requires:
+To use it in a project of yours, copy two files of this repository into one folder of the project:
+`clients/python/users_client.py`, which is this file, and `schema/users.capnp`, the contract. The
+contract may also lie elsewhere, where the variable USERS_SCHEMA says. Everything runs inside
+`capnp.run(...)`, as pycapnp requires:
 
     async def main():
         async with UsersClient("127.0.0.1:4001") as users:
@@ -35,11 +37,12 @@ capnp.remove_import_hook()
 T = TypeVar("T")
 
 CONNECT_TIMEOUT = 0.3
-"""Seconds that a connection, and its first answer, may take to come about."""
+"""Seconds that connecting may take."""
 
 
 def load_schema(path: str | os.PathLike[str] | None = None) -> Any:
-    """The contract: from `path`, the variable USERS_SCHEMA, beside this file, or this repository."""
+    """Loads the contract: the file `path`, or else the one that the variable USERS_SCHEMA names, or else
+    `users.capnp` beside this file. Where that is missing, it is the one of this repository."""
     here = Path(__file__).resolve().parent
     candidates = [path] if path else [os.environ.get("USERS_SCHEMA"), here / "users.capnp"]
     candidates.append(here.parent.parent / "schema" / "users.capnp")
@@ -60,7 +63,7 @@ class User:
 
 @dataclass(frozen=True)
 class Created:
-    """A user that is stored; `replayed`: by an earlier call with the same id, email and name."""
+    """A user that is stored. `replayed`: an earlier call with the same id, email and name stored it."""
 
     user: User
     replayed: bool
@@ -68,7 +71,7 @@ class Created:
 
 @dataclass(frozen=True)
 class Page:
-    """Some users in the order of their ids; an empty `next_page_token`: the last page."""
+    """Some users in the order of their ids. The last page has an empty `next_page_token`."""
 
     users: list[User]
     next_page_token: str
@@ -76,22 +79,22 @@ class Page:
 
 @dataclass(frozen=True)
 class FieldError:
-    """One fault of a request; an empty `field`: of the request as a whole."""
+    """One fault of a request. With an empty `field`, the request as a whole is at fault."""
 
     field: str
     reason: str
 
 
 class UsersError(Exception):
-    """What else can become of a call."""
+    """The base of every error of a call."""
 
 
 class Refused(UsersError):
-    """The service decided; repeating the same call does not help."""
+    """The service refuses the request; repeating it does not help."""
 
 
 class Invalid(Refused):
-    """The request breaks rules; `errors` are all of its faults."""
+    """The request breaks rules; `errors` lists all of its faults."""
 
     def __init__(self, errors: list[FieldError]) -> None:
         super().__init__("; ".join(f"{e.field} {e.reason}" for e in errors))
@@ -107,7 +110,7 @@ class IdConflict(Refused):
 
 
 class Unavailable(UsersError):
-    """Nothing was written; another try, later, may succeed."""
+    """Nothing was written. Another attempt, later, may succeed."""
 
 
 class UnknownOutcome(UsersError):
@@ -115,24 +118,25 @@ class UnknownOutcome(UsersError):
 
 
 class Unimplemented(UsersError):
-    """The service is of a version that has no such method. Nothing was written."""
+    """This version of the service has no such method. Nothing was written."""
 
 
-class _Link:
-    """A connection. It is closed when there is a newer one, and no call needs it any more."""
+class _Connection:
+    """A connection to the service. Once it is no longer the client's current one, its last call closes it."""
 
     def __init__(self, stream: Any, schema: Any) -> None:
         self.stream = stream
-        self.connection = capnp.TwoPartyClient(stream)
-        self.users = self.connection.bootstrap().cast_as(schema.Users)
-        self.calls = 0
+        self.rpc = capnp.TwoPartyClient(stream)
+        self.users = self.rpc.bootstrap().cast_as(schema.Users)
+        self.calls_in_flight = 0
         self.watch: asyncio.Task[None] | None = None
 
 
 class UsersClient:
-    """The users service at `address`, "host:port". Connects when it is called, and again after a break.
+    """The users service at `address`, "host:port".
 
-    `timeout`: seconds that a call may take in all. One client may run many calls at once.
+    It connects with the first call, and again when the connection breaks. A call may take `timeout`
+    seconds in all. Many calls may run at once. Every call may raise `Unavailable` or `Unimplemented`.
     """
 
     def __init__(
@@ -147,25 +151,28 @@ class UsersClient:
         self._host, self._port = host.strip("[]"), int(port)
         self._timeout = timeout
         self._schema = load_schema(schema)
-        self._link: _Link | None = None
+        self._current: _Connection | None = None
         self._connecting = asyncio.Lock()
 
     async def __aenter__(self) -> UsersClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        link = self._link
-        self._link = None
-        if link and not link.calls:
-            link.stream.close()
+        current, self._current = self._current, None
+        if current and not current.calls_in_flight:
+            current.stream.close()
 
     async def create(self, *, email: str, name: str, id: str | None = None) -> Created:
-        """Stores a user, exactly once. The id makes repeating safe; a fresh one unless given."""
+        """Stores a user, exactly once. Without an `id` of yours, it gets a fresh one.
+
+        The id makes repeating safe. Raises `Invalid`, `EmailTaken` or `IdConflict` when nothing was
+        stored for that reason, and `UnknownOutcome` when it is not known: create again with the same id.
+        """
         if id is None:
             id = str(uuid.uuid4())
 
         async def call(users: Any, timeout_ms: int) -> Created:
-            # Not as keywords: one of them, `name`, means something else to pycapnp.
+            # Not by keywords: `name` is a parameter of pycapnp's own.
             request = users.createUser_request()
             request.id, request.email, request.name = id, email, name
             request.context.timeoutMs = timeout_ms
@@ -174,7 +181,7 @@ class UsersClient:
             if which == "user":
                 return Created(_user(answer.user), answer.replayed)
             if which == "invalid":
-                raise Invalid(_faults(answer.invalid))
+                raise Invalid(_field_errors(answer.invalid))
             if which == "emailTaken":
                 raise EmailTaken("another user has this e-mail address")
             if which == "idConflict":
@@ -184,7 +191,7 @@ class UsersClient:
         return await self._call(call, writes=True)
 
     async def get(self, id: str) -> User | None:
-        """Reads a user; None: there is none with this id."""
+        """Reads a user, or returns None when none has this id."""
 
         async def call(users: Any, timeout_ms: int) -> User | None:
             request = users.getUser_request()
@@ -195,8 +202,9 @@ class UsersClient:
         return await self._call(call, writes=False)
 
     async def list(self, page_size: int = 50, page_token: str = "") -> Page:
-        """Reads a page of 1 to 100 users; `page_token`: of the page before."""
-        if not 0 <= page_size < 2**32:  # The service's own rule, for what cannot be sent.
+        """Reads a page of 1 to 100 users, after the page whose `next_page_token` is `page_token`."""
+        # The contract cannot carry other numbers. The service refuses the rest of them in these words.
+        if not 0 <= page_size < 2**32:
             raise Invalid([FieldError("pageSize", "must be from 1 to 100")])
 
         async def call(users: Any, timeout_ms: int) -> Page:
@@ -205,7 +213,7 @@ class UsersClient:
             request.context.timeoutMs = timeout_ms
             answer = await request.send()
             if answer.which() == "invalid":
-                raise Invalid(_faults(answer.invalid))
+                raise Invalid(_field_errors(answer.invalid))
             page = answer.page
             return Page([_user(user) for user in page.users], page.nextPageToken)
 
@@ -223,67 +231,70 @@ class UsersClient:
                 return
 
     async def _call(self, call: Callable[[Any, int], Awaitable[T]], *, writes: bool) -> T:
-        """Makes a call; again, once, on a new connection if the old one breaks: ids make that safe."""
+        """Makes a call, and once more on a new connection when the old one breaks: ids make that safe."""
         end = time.monotonic() + self._timeout
         sent = False
-        for last in (False, True):
-            link: _Link | None = None
+        for last_attempt in (False, True):
+            connection: _Connection | None = None
             try:
-                link = await self._connected()
-                link.calls += 1
+                connection = await self._connected()
+                connection.calls_in_flight += 1
                 left = end - time.monotonic()
                 sent = True
-                return await asyncio.wait_for(call(link.users, max(1, int(left * 1000))), left)
+                return await asyncio.wait_for(call(connection.users, max(1, int(left * 1000))), left)
+
             except (asyncio.TimeoutError, OSError) as error:
-                self._leave(link)
+                self._abandon(connection)
                 if sent:
                     kind = UnknownOutcome if writes else Unavailable
                     raise kind("no answer in time") from error
                 raise Unavailable("the users service cannot be reached") from error
+
             except capnp.KjException as error:
                 if error.type == "UNIMPLEMENTED":
                     raise Unimplemented("the users service has no such method") from error
                 if error.type == "OVERLOADED":
                     raise Unavailable("the users service is overloaded; nothing was written") from error
-                self._leave(link)
-                if last or error.type != "DISCONNECTED":
+                self._abandon(connection)
+                if last_attempt or error.type != "DISCONNECTED":
                     kind = UnknownOutcome if writes and sent else Unavailable
                     raise kind("the call failed" if sent else "the users service cannot be reached") from error
+
             finally:
-                if link:
-                    link.calls -= 1
-                    if link is not self._link and not link.calls:
-                        link.stream.close()
+                if connection:
+                    connection.calls_in_flight -= 1
+                    if connection is not self._current and not connection.calls_in_flight:
+                        connection.stream.close()
         raise AssertionError("unreachable")
 
-    def _leave(self, link: _Link | None) -> None:
-        """Has the next call connect anew."""
-        if self._link is link:
-            self._link = None
+    def _abandon(self, connection: _Connection | None) -> None:
+        """Makes the next call connect anew."""
+        if self._current is connection:
+            self._current = None
 
-    async def _connected(self) -> _Link:
+    async def _connected(self) -> _Connection:
         async with self._connecting:
-            if self._link is None:
+            if self._current is None:
                 stream = await asyncio.wait_for(
                     capnp.AsyncIoStream.create_connection(host=self._host, port=self._port),
                     CONNECT_TIMEOUT,
                 )
-                link = _Link(stream, self._schema)
-                link.watch = asyncio.create_task(self._watch(link))
-                self._link = link
-            return self._link
+                connection = _Connection(stream, self._schema)
+                connection.watch = asyncio.create_task(self._watch(connection))
+                self._current = connection
+            return self._current
 
-    async def _watch(self, link: _Link) -> None:
-        """Leaves a connection when it has ended, instead of losing a call to it."""
-        await link.connection.on_disconnect()
-        self._leave(link)
+    async def _watch(self, connection: _Connection) -> None:
+        """Abandons a connection as soon as it has ended, before a call is lost on it."""
+        await connection.rpc.on_disconnect()
+        self._abandon(connection)
 
 
 def _user(user: Any) -> User:
     return User(user.id, user.email, user.name)
 
 
-def _faults(errors: Any) -> list[FieldError]:
+def _field_errors(errors: Any) -> list[FieldError]:
     return [FieldError(error.field, error.reason) for error in errors]
 
 
@@ -294,11 +305,11 @@ OUTCOMES: dict[type[Exception], tuple[str, int]] = {
     UnknownOutcome: ("unknown", 5),
     Unimplemented: ("unimplemented", 6),
 }
-"""Of the command line: what it prints, and its exit status."""
+"""What the command line prints for an error, and its exit status."""
 
 
 async def run(users: UsersClient, args: argparse.Namespace) -> tuple[dict[str, Any], int]:
-    """Does what the command line asks for; returns what to print and the exit status."""
+    """Carries out a command, and returns what to print and the exit status."""
     try:
         if args.verb == "create":
             created = await users.create(email=args.email, name=args.name, id=args.id)
@@ -320,7 +331,7 @@ async def run(users: UsersClient, args: argparse.Namespace) -> tuple[dict[str, A
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line; the same as that of `users-cli` and of the C++ program."""
+    """The command line, which `users-cli` and the C++ program have too."""
     parser = argparse.ArgumentParser("users_client", description="The users service at a terminal.")
     parser.add_argument("--users-addr", default=os.environ.get("USERS_ADDR", "127.0.0.1:4001"))
     parser.add_argument("--timeout-ms", type=int, default=5000)
@@ -334,25 +345,19 @@ def parser() -> argparse.ArgumentParser:
     listing = verbs.add_parser("list", help="read a page of users")
     listing.add_argument("--page-size", type=int, default=50)
     listing.add_argument("--page-token", default="")
-    verbs.add_parser("session", help="commands from standard input, a JSON list of words on each line")
     return parser
 
 
 async def main(argv: list[str]) -> int:
+    """Runs the command line, and returns the exit status."""
     args = parser().parse_args(argv)
-    status = 0
     try:
         client = UsersClient(args.users_addr, args.timeout_ms / 1000)
     except ValueError as error:
         parser().error(str(error))
     async with client as users:
-        if args.verb != "session":
-            outcome, status = await run(users, args)
-            print(json.dumps(outcome), flush=True)
-            return status
-        while line := await asyncio.to_thread(sys.stdin.readline):
-            outcome, status = await run(users, parser().parse_args(json.loads(line)))
-            print(json.dumps(outcome), flush=True)
+        outcome, status = await run(users, args)
+    print(json.dumps(outcome), flush=True)
     return status
 
 

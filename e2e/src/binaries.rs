@@ -1,10 +1,8 @@
 //! The workspace's binaries, built when a test first asks for one.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    sync::LazyLock,
-};
+use std::env;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use escargot::CargoBuild;
 

@@ -4,15 +4,12 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use serde_json::{Value, json};
-use tokio::{
-    net::TcpStream,
-    runtime::{Builder, LocalOptions},
-    task::{JoinHandle, spawn_local},
-};
-use users_rpc::{
-    transport,
-    users_capnp::{list_users_response::Page, user, users},
-};
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::task::{JoinHandle, spawn_local};
+use users_rpc::transport;
+use users_rpc::users_capnp::list_users_response::Page;
+use users_rpc::users_capnp::{user, users};
 
 /// Runs what a peer does, on a thread that can speak RPC.
 pub fn block_on<T>(talk: impl Future<Output = T>) -> T {

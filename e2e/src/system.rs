@@ -1,10 +1,8 @@
 //! Both services, started in the way that an orchestrator does.
 
-use std::{
-    net::SocketAddr,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use crate::{Http, Program, binary, database, eventually};
 

@@ -1,9 +1,7 @@
 //! Waiting with a deadline.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Waits until something holds, and fails when it takes too long.
 pub fn eventually(what: &str, holds: impl Fn() -> bool) {

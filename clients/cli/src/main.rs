@@ -1,20 +1,20 @@
 //! The users service at a terminal: creates, reads, lists and imports users over Cap'n Proto RPC.
 
 mod import;
+mod outcome;
 mod output;
+mod user;
 
-use std::{io, process::ExitCode, sync::Arc, time::Duration};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use tokio::{
-    runtime::{Builder, LocalOptions},
-    sync::Semaphore,
-    task::spawn_blocking,
-};
-use users_client::{CallOptions, Endpoints, LocalClient, NewUser, Resolver};
-use uuid::Uuid;
+use tokio::runtime::LocalRuntime;
+use tokio::sync::Semaphore;
+use users_client::{CallOptions, Endpoints, LocalClient, Resolver};
 
-use crate::output::{Format, Outcome, Printer};
+use crate::{outcome::Outcome, output::Format, user::UserFields};
 
 /// Creates, reads, lists and imports users at the users service.
 ///
@@ -54,18 +54,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Create a user.
-    Create {
-        /// E-mail address: ASCII, at most 254 bytes, with a dotted domain.
-        #[arg(long)]
-        email: String,
-        /// Name, of 1 to 200 characters.
-        #[arg(long)]
-        name: String,
-        /// Id that makes repeating safe: creating again with the same id, e-mail and name creates
-        /// nothing. A fresh one otherwise.
-        #[arg(long)]
-        id: Option<Uuid>,
-    },
+    Create(UserFields),
     /// Read a user.
     Get {
         /// The user's id.
@@ -83,30 +72,12 @@ enum Command {
         #[arg(long)]
         all: bool,
     },
-    /// Create the users of a CSV file, whose first line names its columns: email, name, and id if
-    /// there are ids.
-    ///
-    /// A row without an id gets one made out of its e-mail address and name. So an import that was
-    /// interrupted is simply started again: what is there already is only counted.
     Import(import::Import),
-    /// Run commands from standard input over one connection, a JSON list of words on each line.
-    Session,
-}
-
-/// A line of a session: a command without a program's name, and without options of the program.
-#[derive(Debug, Parser)]
-#[command(name = "session", no_binary_name = true)]
-struct Line {
-    #[command(subcommand)]
-    command: Command,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default());
-    match runtime {
+    match LocalRuntime::new() {
         Ok(runtime) => runtime.block_on(run(cli)),
         Err(error) => {
             eprintln!("users-cli: {error}");
@@ -115,60 +86,32 @@ fn main() -> ExitCode {
     }
 }
 
+/// Carries out the command, and returns the exit status.
 async fn run(cli: Cli) -> ExitCode {
+    let format = cli.output;
     let in_flight = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
     let client = LocalClient::new(Resolver::start(&cli.users_addr), in_flight);
     let options = CallOptions {
         timeout: Duration::from_millis(cli.timeout_ms.into()),
         traceparent: String::new(),
     };
-    let printer = Printer::new(cli.output);
-    let Command::Session = cli.command else {
-        return obey(cli.command, &client, &options, &printer).await;
-    };
-    let mut status = ExitCode::SUCCESS;
-    while let Some(line) = next_line().await {
-        let words: Vec<String> = match serde_json::from_str(&line) {
-            Ok(words) => words,
-            Err(error) => {
-                eprintln!("users-cli: not a JSON list of words: {error}");
-                return ExitCode::from(2);
-            }
-        };
-        let line = Line::try_parse_from(words).unwrap_or_else(|error| error.exit());
-        status = obey(line.command, &client, &options, &printer).await;
-    }
-    status
-}
-
-/// Reading blocks, which the links to the service must not notice.
-async fn next_line() -> Option<String> {
-    let read = spawn_blocking(|| io::stdin().lines().next()?.ok());
-    read.await.ok()?
-}
-
-/// Does what a command asks for, and returns the exit status.
-async fn obey(
-    command: Command,
-    client: &LocalClient,
-    options: &CallOptions,
-    printer: &Printer,
-) -> ExitCode {
-    match command {
-        Command::Create { email, name, id } => {
-            let id = id.unwrap_or_else(Uuid::now_v7);
-            let new = NewUser { id, email, name };
-            printer.print(&Outcome::from(client.create_user(&new, options).await))
+    match cli.command {
+        Command::Create(user) => {
+            let created = client.create_user(&user.with_fresh_id(), &options).await;
+            format.print(&created.into())
         }
-        Command::Get { id } => printer.print(&Outcome::from(client.get_user(&id, options).await)),
+        Command::Get { id } => {
+            let found = client.get_user(&id, &options).await;
+            format.print(&found.into())
+        }
         Command::List {
             page_size,
             mut page_token,
             all,
         } => loop {
-            let listed = client.list_users(page_size, &page_token, options).await;
+            let listed = client.list_users(page_size, &page_token, &options).await;
             let outcome = Outcome::from(listed);
-            let status = printer.print(&outcome);
+            let status = format.print(&outcome);
             match outcome {
                 Outcome::Page {
                     next_page_token, ..
@@ -176,7 +119,6 @@ async fn obey(
                 _ => return status,
             }
         },
-        Command::Session => ExitCode::from(2),
-        Command::Import(import) => import.run(client, options, printer).await,
+        Command::Import(import) => import.run(&client, &options, format).await,
     }
 }

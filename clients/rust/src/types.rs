@@ -17,6 +17,7 @@ pub struct NewUser {
 
 /// A stored user.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct User {
     /// A UUID.
     pub id: String,
@@ -28,6 +29,7 @@ pub struct User {
 
 /// A fault of one field.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct FieldError {
     /// Name of the field, or empty for the request as a whole.
     pub field: String,

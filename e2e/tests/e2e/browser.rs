@@ -1,11 +1,9 @@
 //! The page at /docs in a real browser: Chromium, driven through ChromeDriver (W3C WebDriver).
 
-use std::{
-    env, fs,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use std::{env, fs};
 
 use fantoccini::{Client, ClientBuilder, Locator, error::CmdError};
 use hyper_util::client::legacy::connect::HttpConnector;

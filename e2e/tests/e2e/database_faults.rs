@@ -1,23 +1,16 @@
 //! A database in trouble: it crashes, restarts, hangs, is read-only or full, and every request ends in
 //! the promise.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use postgres_server::Server;
 
 use crate::promise::{assert_recovers, create, settle};
-use e2e::{
-    System,
-    database::{self, count},
-    eventually,
-};
+use e2e::database::count;
+use e2e::{System, database, eventually};
 
 /// A system on a server of its own, which has created users.
 fn calm_system() -> (Server, System) {

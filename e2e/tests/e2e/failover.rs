@@ -1,22 +1,16 @@
 //! A primary and its standby: what was acknowledged outlives the primary when replication is synchronous.
 
-use std::{
-    collections::HashSet,
-    slice, thread,
-    time::{Duration, Instant},
-};
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+use std::{slice, thread};
 
 use nix::sys::signal::Signal;
 use postgres_server::Server;
 
 use crate::promise::{assert_recovers, create};
-use e2e::{
-    Outcome, System,
-    database::count,
-    eventually,
-    proxy::{Fault, Proxy},
-    under_load,
-};
+use e2e::database::count;
+use e2e::proxy::{Fault, Proxy};
+use e2e::{Outcome, System, eventually, under_load};
 
 /// A system on a primary with a standby, which streams through a proxy.
 struct Replicated {

@@ -1,16 +1,13 @@
 //! `users-cli import`: every row accounted for, whatever is wrong with it or with the service.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    io::Write as _,
-    net::{TcpListener, TcpStream},
-    os::fd::OwnedFd,
-    path::Path,
-    process::{Command, Output, Stdio},
-    thread,
-    time::Duration,
-};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+use std::{fs, thread};
 
 use nix::sys::signal::Signal;
 use postgres_server::Server;
@@ -72,7 +69,7 @@ fn many(rows: usize) -> String {
 }
 
 #[test]
-fn each_row_is_created_replayed_or_refused_for_a_reason() {
+fn every_row_is_created_replayed_or_refused_for_a_reason() {
     let service = Service::start();
     let dir = tempfile::tempdir().unwrap();
     let (file, rejected) = (
@@ -120,7 +117,13 @@ fn each_row_is_created_replayed_or_refused_for_a_reason() {
         assert!(rejected.contains(expected), "{expected:?} in {rejected}");
     }
     assert_eq!(service.rows(), 2);
+}
 
+#[test]
+fn file_whose_first_line_names_no_columns_is_refused() {
+    let service = Service::start();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("users.csv");
     fs::write(&file, "mail,name\n").unwrap();
     let (output, _) = service.import(&file, &[]);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -132,7 +135,7 @@ fn each_row_is_created_replayed_or_refused_for_a_reason() {
 }
 
 #[test]
-fn an_import_whose_input_breaks_off_says_so() {
+fn import_whose_input_breaks_off_says_so() {
     let service = Service::start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut writer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -152,7 +155,7 @@ fn an_import_whose_input_breaks_off_says_so() {
 }
 
 #[test]
-fn an_import_that_is_killed_is_started_again_and_ends_with_every_row_once() {
+fn killed_import_that_is_started_again_ends_with_every_row_once() {
     let service = Service::start();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("users.csv");
@@ -175,7 +178,7 @@ fn an_import_that_is_killed_is_started_again_and_ends_with_every_row_once() {
 }
 
 #[test]
-fn an_import_outlives_the_service() {
+fn import_outlives_a_crash_of_the_service() {
     let mut service = Service::start();
     let mut import = service.command(&["-"]);
     let import = import.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
@@ -191,8 +194,11 @@ fn an_import_outlives_the_service() {
     writer.join().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(service.rows(), 20_000);
+}
 
-    // For ever away: it says how to go on.
+#[test]
+fn import_gives_up_a_service_that_stays_away_and_says_how_to_go_on() {
+    let mut service = Service::start();
     service.users.signal(Signal::SIGKILL);
     service.users.ended();
     let dir = tempfile::tempdir().unwrap();

@@ -1,19 +1,15 @@
 //! The link to the database loses an answer after the insert was sent: the service finds out what became
 //! of it.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use postgres_server::Server;
 
 use crate::promise::{assert_recovers, create};
-use e2e::{
-    System,
-    database::behind_proxy,
-    proxy::{Fault, Proxy},
-};
+use e2e::System;
+use e2e::database::behind_proxy;
+use e2e::proxy::{Fault, Proxy};
 
 /// A system that reaches its database through a proxy; the test reaches it directly.
 fn system_behind_a_proxy() -> (Server, Proxy, System) {

@@ -4,10 +4,8 @@
 
 use std::{collections::BTreeSet, thread};
 
-use e2e::{
-    System, eventually, free_addr,
-    metrics::{scrape, value},
-};
+use e2e::metrics::{scrape, value};
+use e2e::{System, eventually, free_addr};
 
 /// A system whose services expose metrics, and where: the gateway and the users service.
 fn start() -> (System, String, String) {

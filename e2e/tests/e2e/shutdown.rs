@@ -1,11 +1,9 @@
 //! Stopping and restarting under load, without a failed request.
 
-use std::{
-    io::Write as _,
-    net::TcpStream,
-    slice, thread,
-    time::{Duration, Instant},
-};
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+use std::{slice, thread};
 
 use nix::sys::signal::Signal;
 

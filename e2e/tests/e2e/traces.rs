@@ -3,9 +3,8 @@
 use std::{net::SocketAddr, sync::mpsc, thread, time::Duration};
 
 use bytes::Bytes;
-use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span,
-};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use serde_json::json;
 use tokio::runtime::Builder;

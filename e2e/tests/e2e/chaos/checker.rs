@@ -4,11 +4,9 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::{
-    DEADLINE, SLACK,
-    client::{Attempt, Operation},
-    world::World,
-};
+use super::client::{Attempt, Operation};
+use super::world::World;
+use super::{DEADLINE, SLACK};
 
 /// A row of the table.
 pub struct Row {

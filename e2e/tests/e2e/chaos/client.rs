@@ -1,10 +1,8 @@
 //! The clients of a chaos test, and the history of what they asked for and were told.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::{Duration, Instant},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 

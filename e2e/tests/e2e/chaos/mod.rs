@@ -10,13 +10,10 @@ mod client;
 mod nemesis;
 mod world;
 
-use std::{
-    collections::BTreeMap,
-    env,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use std::{env, thread};
 
 use fastrand::Rng;
 

@@ -5,10 +5,8 @@ use std::{thread, time::Duration};
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 
-use e2e::{
-    database::terminate_others,
-    proxy::{Fault, Proxy},
-};
+use e2e::database::terminate_others;
+use e2e::proxy::{Fault, Proxy};
 
 use super::world::World;
 

@@ -1,20 +1,16 @@
 //! Peers that speak RPC, and call more than their share, give up what they asked, or never read.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
-    thread,
-    time::Duration,
-};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::{task::yield_now, time::sleep};
 
 use super::{assert_memory_is_bounded, serve_promptly};
-use e2e::{
-    System,
-    rpc::{self, block_on},
-};
+use e2e::rpc::block_on;
+use e2e::{System, rpc};
 
 /// Makes so many creates at once; returns how many were carried out.
 fn flood(addr: SocketAddr, calls: usize) -> usize {

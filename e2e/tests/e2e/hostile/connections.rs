@@ -1,9 +1,7 @@
 //! Peers that open as many connections as they can.
 
-use std::{
-    net::TcpStream,
-    time::{Duration, Instant},
-};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use service_runtime::workers::raise_open_files_limit;
 

@@ -1,19 +1,15 @@
 //! Bytes that are no messages, messages that are never finished, and connections that say nothing.
 
-use std::{
-    io::{ErrorKind, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    thread,
-    time::{Duration, Instant},
-};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
 use super::{assert_memory_is_bounded, serve_promptly};
-use e2e::{
-    System,
-    rpc::{self, block_on},
-};
+use e2e::rpc::block_on;
+use e2e::{System, rpc};
 
 /// Sends `bytes` to the RPC port; returns how long the service keeps the connection after that.
 fn send(addr: SocketAddr, bytes: &[u8]) -> Duration {

@@ -1,9 +1,7 @@
 //! Load is spread over the replicas there are, however they come and go.
 
-use std::{
-    fs, thread,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use e2e::eventually;
 

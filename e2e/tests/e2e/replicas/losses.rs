@@ -1,9 +1,7 @@
 //! A replica that dies or hangs costs no request and no duplicate.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 

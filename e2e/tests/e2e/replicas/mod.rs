@@ -4,13 +4,10 @@
 mod balance;
 mod losses;
 
-use std::{
-    fs,
-    ops::RangeInclusive,
-    path::{Path, PathBuf},
-    slice,
-    time::Duration,
-};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, slice};
 
 use tempfile::TempDir;
 

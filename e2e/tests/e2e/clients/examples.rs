@@ -1,0 +1,65 @@
+//! The examples that docs/CLIENTS.md links to run, and do what they show.
+
+use std::process::Command;
+
+use e2e::{binary, root};
+
+use super::service::Service;
+use super::toolchains::{cpp_programs, python};
+
+#[test]
+fn rust_tour_runs() {
+    let target = binary("users-cli").ancestors().nth(2).unwrap().to_owned();
+    let tour = escargot::CargoBuild::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .package("users-client")
+        .example("tour")
+        .target_dir(target);
+
+    let printed = run(&mut tour.run().unwrap().command(), &Service::shared());
+
+    assert_contains(&printed, &["created", "replayed true", "read", "listed"]);
+}
+
+#[test]
+#[cfg_attr(
+    not(has_python_venv),
+    ignore = "needs python3 with venv; on Debian: apt-get install python3-venv"
+)]
+fn python_example_runs() {
+    let mut example = Command::new(python());
+    example.arg(root().join("clients/python/example.py"));
+
+    let printed = run(&mut example, &Service::shared());
+
+    assert_contains(&printed, &["created", "replayed True", "read", "listed"]);
+}
+
+#[test]
+#[cfg_attr(
+    not(has_cpp_toolchain),
+    ignore = "needs a C++ compiler with Cap'n Proto; on Debian: \
+              apt-get install g++ cmake pkg-config capnproto libcapnp-dev"
+)]
+fn cpp_example_creates_and_then_replays() {
+    let service = Service::start();
+    let example = || Command::new(cpp_programs().join("example"));
+
+    assert_contains(&run(&mut example(), &service), &["created"]);
+    assert_contains(&run(&mut example(), &service), &["replayed"]);
+}
+
+/// Runs an example against a service, and returns what it prints.
+fn run(example: &mut Command, service: &Service) -> String {
+    let output = example.arg(&service.addr).output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{printed}{error}");
+    printed
+}
+
+fn assert_contains(printed: &str, expected: &[&str]) {
+    for expected in expected {
+        assert!(printed.contains(expected), "no {expected:?} in {printed}");
+    }
+}

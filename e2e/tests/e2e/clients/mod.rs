@@ -1,0 +1,80 @@
+//! Our clients in Rust, Python and C++ against the live service, and the Python one with the first
+//! published contract.
+//!
+//! Each behaviour of the table below is a test of each client: `clients::python::…`.
+
+mod client;
+mod command_line;
+mod examples;
+mod faults;
+mod old_service;
+mod outcomes;
+mod service;
+mod session;
+mod table;
+mod toolchains;
+
+macro_rules! tests_of_every_client {
+    ($($module:ident::$behaviour:ident,)*) => {
+        mod rust {
+            $(#[test]
+            fn $behaviour() {
+                super::$module::$behaviour(&super::client::Client::rust());
+            })*
+        }
+
+        mod python {
+            $(#[test]
+            #[cfg_attr(
+                not(has_python_venv),
+                ignore = "needs python3 with venv; on Debian: apt-get install python3-venv"
+            )]
+            fn $behaviour() {
+                super::$module::$behaviour(&super::client::Client::python());
+            })*
+        }
+
+        mod cpp {
+            $(#[test]
+            #[cfg_attr(
+                not(has_cpp_toolchain),
+                ignore = "needs a C++ compiler with Cap'n Proto; on Debian: \
+                          apt-get install g++ cmake pkg-config capnproto libcapnp-dev"
+            )]
+            fn $behaviour() {
+                super::$module::$behaviour(&super::client::Client::cpp());
+            })*
+        }
+
+        mod first_published_contract {
+            $(#[test]
+            #[cfg_attr(
+                not(has_python_venv),
+                ignore = "needs python3 with venv; on Debian: apt-get install python3-venv"
+            )]
+            fn $behaviour() {
+                super::$module::$behaviour(&super::client::Client::of_first_published_contract());
+            })*
+        }
+    };
+}
+
+tests_of_every_client! {
+    outcomes::create_prints_the_user_as_it_is_stored,
+    outcomes::create_without_an_id_picks_one,
+    outcomes::create_again_with_the_same_fields_is_a_replay,
+    outcomes::create_reports_every_field_at_fault,
+    outcomes::create_with_an_email_of_another_user_is_refused,
+    outcomes::create_with_the_id_of_another_user_is_refused,
+    outcomes::get_prints_a_stored_user,
+    outcomes::get_says_when_no_user_has_the_id,
+    outcomes::list_reads_every_user_page_by_page,
+    outcomes::list_reports_every_field_at_fault,
+    command_line::wrong_usage_is_told_from_other_failures,
+    command_line::service_that_is_away_is_unavailable,
+    faults::create_with_a_late_answer_is_unknown_until_it_is_repeated,
+    faults::get_with_a_late_answer_is_unavailable_and_costs_its_connection,
+    faults::restarted_service_is_called_on_a_new_connection,
+    faults::create_writes_nothing_while_the_service_is_away,
+    old_service::lacking_method_is_reported_as_unimplemented,
+}

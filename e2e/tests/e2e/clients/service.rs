@@ -1,0 +1,119 @@
+//! A users service with a database of its own, to call, stop and freeze.
+
+use std::fs;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+
+use e2e::{Program, free_addr, start_users};
+use nix::sys::signal::Signal;
+use postgres_server::Server;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// PostgreSQL for all of these tests. It ends with this process.
+static SERVER: LazyLock<Server> = LazyLock::new(|| Server::temporary().unwrap());
+
+pub struct Service {
+    pub addr: String,
+    database: String,
+    program: Program,
+}
+
+impl Service {
+    pub fn start() -> Self {
+        let (addr, database) = (free_addr(), SERVER.fresh_database().unwrap());
+        let program = start(&addr, &database);
+        Self {
+            addr,
+            database,
+            program,
+        }
+    }
+
+    /// The service of all tests that run now, for those that leave it as it is.
+    pub fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Service>> = Mutex::new(Weak::new());
+        // Another test may have failed to start it.
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let service = Arc::new(Self::start());
+            *shared = Arc::downgrade(&service);
+            service
+        })
+    }
+
+    /// Stops the process: it keeps its connections, and answers nothing.
+    pub fn freeze(&self) {
+        self.program.signal(Signal::SIGSTOP);
+    }
+
+    pub fn thaw(&self) {
+        self.program.signal(Signal::SIGCONT);
+    }
+
+    /// Has the service end, as at an update.
+    pub fn stop(&mut self) {
+        self.program.signal(Signal::SIGTERM);
+        assert_eq!(self.program.ended().code(), Some(0));
+    }
+
+    pub fn start_again(&mut self) {
+        self.program = start(&self.addr, &self.database);
+    }
+
+    /// Stores a user with values that no other has.
+    pub fn with_user(&self) -> User {
+        let user = User::new();
+        let insert = "INSERT INTO users (id, email, name) VALUES ($1, $2, $3)";
+        let id: Uuid = user.id.parse().unwrap();
+        self.sql()
+            .execute(insert, &[&id, &user.email, &user.name])
+            .unwrap();
+        user
+    }
+
+    /// Rows of users with this e-mail address, in any case.
+    pub fn rows_of(&self, email: &str) -> i64 {
+        let count = "SELECT count(*) FROM users WHERE lower(email) = lower($1)";
+        self.sql().query_one(count, &[&email]).unwrap().get(0)
+    }
+
+    fn sql(&self) -> postgres::Client {
+        postgres::Client::connect(&self.database, postgres::NoTls).unwrap()
+    }
+
+    /// Connections that the service has.
+    pub fn connections(&self) -> usize {
+        let port: u16 = self.addr.rsplit(':').next().unwrap().parse().unwrap();
+        // proc_net(5): the second column is the local address, the fourth one is 01 when established.
+        let table = fs::read_to_string("/proc/net/tcp").unwrap();
+        let is_one = |line: &&str| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            columns[1].ends_with(&format!(":{port:04X}")) && columns[3] == "01"
+        };
+        table.lines().filter(is_one).count()
+    }
+}
+
+fn start(addr: &str, database: &str) -> Program {
+    start_users(addr, database, &[("DRAIN_TIMEOUT_MS", "2000")])
+}
+
+/// A user with values that no other has.
+pub struct User {
+    pub id: String,
+    pub email: String,
+    pub name: &'static str,
+}
+
+impl User {
+    pub fn new() -> Self {
+        let id = Uuid::new_v4().to_string();
+        let email = format!("{id}@example.com");
+        let name = "Jånë \"Q\" Дое";
+        Self { id, email, name }
+    }
+
+    pub fn json(&self) -> Value {
+        json!({ "id": self.id, "email": self.email, "name": self.name })
+    }
+}
