@@ -30,7 +30,12 @@ pub struct Settings {
     /// Milliseconds from when a request's body has been read to the answer. Too low gives up on
     /// requests that a busy database would have answered; too high keeps clients waiting for a lost
     /// one.
-    #[arg(long = "request-timeout-ms", env = "REQUEST_TIMEOUT_MS", default_value = "5000", value_parser = milliseconds)]
+    #[arg(
+        long = "request-timeout-ms",
+        env = "REQUEST_TIMEOUT_MS",
+        value_name = "REQUEST_TIMEOUT_MS"
+    )]
+    #[arg(default_value = "5000", value_parser = milliseconds)]
     pub request_timeout: Duration,
 
     /// Calls to the users service in flight at once; further requests are answered 503. Too low

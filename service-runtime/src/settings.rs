@@ -26,7 +26,12 @@ pub struct ProcessSettings {
 
     /// Milliseconds that requests in flight get to finish after SIGTERM. Keep it below the time
     /// after which your platform kills the process.
-    #[arg(long = "drain-timeout-ms", env = "DRAIN_TIMEOUT_MS", default_value = "10000", value_parser = milliseconds)]
+    #[arg(
+        long = "drain-timeout-ms",
+        env = "DRAIN_TIMEOUT_MS",
+        value_name = "DRAIN_TIMEOUT_MS"
+    )]
+    #[arg(default_value = "10000", value_parser = milliseconds)]
     pub drain_timeout: Duration,
 
     /// IP address and port to serve metrics for Prometheus on. Not for the public.

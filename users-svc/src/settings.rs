@@ -38,7 +38,12 @@ pub struct Settings {
 
     /// Milliseconds that one statement may run, and that a call waits for a connection. Keep three
     /// times of it below the gateway's REQUEST_TIMEOUT_MS, or callers are gone before they are told.
-    #[arg(long = "database-timeout-ms", env = "DATABASE_TIMEOUT_MS", default_value = "1500", value_parser = milliseconds)]
+    #[arg(
+        long = "database-timeout-ms",
+        env = "DATABASE_TIMEOUT_MS",
+        value_name = "DATABASE_TIMEOUT_MS"
+    )]
+    #[arg(default_value = "1500", value_parser = milliseconds)]
     pub database_timeout: Duration,
 
     /// Prepare statements once on each connection. Turn it off for a pgbouncer that pools transactions
