@@ -2,6 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod http;
+mod drain;
+mod fake_users;
 mod limits;
+mod outcomes;
+mod protocol;
+mod raw;
+mod requests;
 mod support;
+mod upstream;

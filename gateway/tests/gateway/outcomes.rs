@@ -1,0 +1,122 @@
+//! What each outcome of a call becomes over HTTP.
+
+use proptest::prelude::*;
+
+use crate::support::{Answer, JANE, JSON, answering};
+
+#[test]
+fn stored_user_is_201_with_its_location() {
+    let (users, gateway) = answering(&[Answer::Stored]);
+    let response = gateway.create("jane@example.com", "Jane Doe");
+    assert_eq!(response.status, 201);
+    let id = users.seen.lock().unwrap()[0].id.clone();
+    let expected = serde_json::json!({"id": id, "email": "jane@example.com", "name": "Jane Doe"});
+    assert_eq!(response.json(), expected);
+    assert_eq!(response.header("location"), Some(&*format!("/users/{id}")));
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert_eq!(response.header("idempotency-replayed"), None);
+}
+
+#[test]
+fn each_outcome_has_its_status_and_problem() {
+    for (answer, status, problem) in [
+        (Answer::Invalid, 400, "invalid"),
+        (Answer::EmailTaken, 409, "email-taken"),
+        (Answer::IdConflict, 422, "idempotency-key-reused"),
+        (Answer::Overloaded, 503, "blank"),
+        (Answer::Unimplemented, 503, "blank"),
+        (Answer::Failed, 504, "outcome-unknown"),
+        (Answer::Disconnect, 504, "outcome-unknown"),
+        (Answer::Silence, 504, "outcome-unknown"),
+    ] {
+        let (_users, gateway) = answering(&[answer]);
+        let response = gateway.create("jane@example.com", "Jane Doe");
+        assert_eq!(
+            (response.status, &*response.problem()),
+            (status, problem),
+            "{answer:?}"
+        );
+        assert_eq!(response.header("retry-after").is_some(), status == 503);
+    }
+}
+
+#[test]
+fn all_faults_that_the_service_finds_are_listed() {
+    let (_users, gateway) = answering(&[Answer::Invalid]);
+    let expected = serde_json::json!([
+        {"pointer": "#/email", "detail": "must be better"},
+        {"pointer": "#/name", "detail": "must be better"},
+    ]);
+    assert_eq!(gateway.create("x", "").json()["errors"], expected);
+}
+
+#[test]
+fn same_key_means_the_same_id_and_a_replay_says_so() {
+    let (users, gateway) = answering(&[Answer::Stored, Answer::Replayed, Answer::Stored]);
+    let keyed = |key| gateway.post(&[JSON, ("Idempotency-Key", key)], JANE);
+    assert_eq!(keyed("k1").header("idempotency-replayed"), None);
+    let replay = keyed("k1");
+    assert_eq!(
+        (replay.status, replay.header("idempotency-replayed")),
+        (201, Some("true"))
+    );
+    keyed("k2");
+    gateway.post(&[JSON], JANE);
+    let ids: Vec<String> = users
+        .seen
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|seen| seen.id.clone())
+        .collect();
+    assert_eq!(ids[0], ids[1]);
+    assert!(ids[1] != ids[2] && ids[2] != ids[3]);
+}
+
+#[test]
+fn stored_user_is_read_by_id() {
+    let (_users, gateway) = answering(&[Answer::Stored]);
+    let response = gateway.get("/users/0190a3f4-7c3e-7cc8-a1b2-0242ac120002");
+    assert_eq!(response.status, 200);
+    assert_eq!(response.json()["email"], "jane@example.com");
+}
+
+#[test]
+fn head_answers_as_get_without_the_body() {
+    let (_users, gateway) = answering(&[Answer::Stored]);
+    let head = gateway.request("HEAD", "/users/7", &[], b"");
+    assert_eq!((head.status, &*head.body), (200, ""));
+    assert_eq!(head.header("content-length"), Some("55"));
+}
+
+#[test]
+fn missing_user_is_404() {
+    let (_users, gateway) = answering(&[Answer::Replayed]);
+    let response = gateway.get("/users/7");
+    assert_eq!((response.status, &*response.problem()), (404, "blank"));
+}
+
+#[test]
+fn failed_read_is_503_for_whatever_reason() {
+    for answer in [
+        Answer::Failed,
+        Answer::Disconnect,
+        Answer::Overloaded,
+        Answer::Silence,
+    ] {
+        let (_users, gateway) = answering(&[answer]);
+        assert_eq!(gateway.get("/users/7").status, 503, "{answer:?}");
+    }
+}
+
+#[test]
+fn any_text_passes_through_unchanged() {
+    let (_users, gateway) = answering(&[Answer::Stored]);
+    proptest!(ProptestConfig::with_cases(100), |(email in any::<String>(), name in any::<String>())| {
+        let response = gateway.create(&email, &name);
+        prop_assert_eq!(response.status, 201);
+        let body = response.json();
+        prop_assert_eq!(body["email"].as_str(), Some(&*email));
+        prop_assert_eq!(body["name"].as_str(), Some(&*name));
+    });
+}
