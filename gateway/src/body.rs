@@ -8,6 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{error::Category, value::RawValue};
 use tokio::time::timeout;
 use utoipa::ToSchema;
+use uuid::Uuid;
 use warp::http::{HeaderMap, HeaderValue, header};
 
 use crate::field_error::FieldError;
@@ -42,6 +43,14 @@ pub struct NewUser {
         pattern = "^[{SPACE}]*[^{SPACE}{CONTROL}]([^{CONTROL}]*[^{SPACE}{CONTROL}])?[{SPACE}]*$"
     )]
     pub name: String,
+}
+
+impl NewUser {
+    /// The user as the client asks the service for it.
+    pub fn with_id(self, id: Uuid) -> users_client::NewUser {
+        let Self { email, name } = self;
+        users_client::NewUser { id, email, name }
+    }
 }
 
 /// A stored user, as bodies of responses have it.

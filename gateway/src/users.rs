@@ -1,6 +1,6 @@
 //! The handlers of `/users`: decode, call the users service, encode.
 
-use users_client::{CreateOutcome, NewUser};
+use users_client::CreateOutcome;
 use warp::http::{HeaderName, StatusCode, header};
 
 use crate::body::User;
@@ -16,9 +16,8 @@ const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-re
 pub async fn create_user(request: RequestContext) -> Result<Response, Problem> {
     body::check_media_type(&request.headers)?;
     let id = idempotency::user_id(&request.headers)?;
-    let body::NewUser { email, name } =
-        body::decode(&body::read(&request.headers, request.body).await?)?;
-    let new = NewUser { id, email, name };
+    let body = body::read(&request.headers, request.body).await?;
+    let new = body::decode(&body)?.with_id(id);
 
     match request.users.create_user(&new).await? {
         CreateOutcome::Stored { user, replayed } => Ok(created(&user.into(), replayed)),

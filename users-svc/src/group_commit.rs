@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use metrics::{Gauge, Histogram, gauge, histogram};
 use parking_lot::Mutex;
 use service_runtime::trace::{Span, SpanKind, TraceContext};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{spawn_blocking, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
+use crate::batch_metrics::BatchMetrics;
 use crate::outcome::{BatchResults, CallFailure};
 
 /// How long a call waits for the batch before it until a second batch starts beside that one. Longer
@@ -56,17 +56,6 @@ struct Job<Q, A> {
 type Reply<A> = oneshot::Sender<Result<A, CallFailure>>;
 type AnswerSender<A> = mpsc::UnboundedSender<Vec<(Reply<A>, Result<A, CallFailure>)>>;
 
-struct BatchMetrics {
-    depth: Gauge,
-    size: Histogram,
-    duration: Histogram,
-}
-
-/// A count as metrics take it.
-fn metric(count: usize) -> f64 {
-    u32::try_from(count).map_or(f64::INFINITY, f64::from)
-}
-
 impl<Q: Send + 'static, A: Send + 'static> GroupCommit<Q, A> {
     /// Batches of at most `max_batch` queries are run by `execute`, on the blocking pool: one at a time,
     /// and up to `max_running` when a full batch waits beside it or it is slow. `name` says in metrics
@@ -87,11 +76,7 @@ impl<Q: Send + 'static, A: Send + 'static> GroupCommit<Q, A> {
             max_batch,
             max_running,
             name,
-            metrics: BatchMetrics {
-                depth: gauge!("batch_queue_depth", "batch" => name),
-                size: histogram!("batch_size", "batch" => name),
-                duration: histogram!("batch_duration_seconds", "batch" => name),
-            },
+            metrics: BatchMetrics::new(name),
             execute: Box::new(execute),
         })
     }
@@ -116,14 +101,14 @@ impl<Q: Send + 'static, A: Send + 'static> GroupCommit<Q, A> {
         let mut queue = self.queue.lock();
         queue.drop_expired(now);
         // Also when no batch is due: a queue that only grows is what operators look for.
-        self.metrics.depth.set(metric(queue.waiting.len()));
+        self.metrics.waiting(queue.waiting.len());
         if !self.is_due(&queue, now) {
             return None;
         }
 
         let jobs = queue.claim(self.max_batch, now);
         queue.running += 1;
-        self.metrics.depth.set(metric(queue.waiting.len()));
+        self.metrics.waiting(queue.waiting.len());
         Some(Batch {
             group_commit: self.clone(),
             jobs,
@@ -264,7 +249,7 @@ impl<Q, A> Batch<Q, A> {
             traces.extend(job.trace.sampled.then_some(job.trace));
         }
         let GroupCommit { name, metrics, .. } = &*self.group_commit;
-        metrics.size.record(metric(queries.len()));
+        metrics.started(queries.len());
         // The batch belongs to many traces, so its span is the root of its own and links to them.
         let span =
             (!traces.is_empty()).then(|| Span::linked(name, SpanKind::Client, None, &traces));
@@ -278,7 +263,7 @@ impl<Q, A> Batch<Q, A> {
         if let Some(span) = span {
             span.end();
         }
-        metrics.duration.record(begin.elapsed().as_secs_f64());
+        metrics.ended(begin.elapsed());
         answer(callers, results);
     }
 }

@@ -3,6 +3,7 @@
 //! This file puts the parts together: the store, the queues in front of it, and the worker threads that
 //! serve connections.
 
+mod batch_metrics;
 mod call;
 mod connection;
 mod database_url;
@@ -15,19 +16,16 @@ mod settings;
 mod store;
 mod user;
 
-use std::net::{SocketAddr, TcpListener};
-use std::process::ExitCode;
-use std::sync::Arc;
-use std::thread;
+use std::{net::TcpListener, sync::Arc, thread};
 
-use anyhow::{Context as _, anyhow, ensure};
-use service_runtime::{health, workers};
-use tokio::{net::TcpStream, runtime::LocalRuntime, time::timeout};
+use anyhow::anyhow;
+use service_runtime::workers;
 use tokio_util::sync::CancellationToken;
 
 use crate::{call::Admission, connection::UsersWorker, queues::Queues, store::Store};
 
 pub use migrations::migrate;
+pub use service::healthcheck::{healthcheck, ready};
 pub use settings::{Command, Settings};
 
 /// Serves the `Users` capability on `listener` until `shutdown`, then drains.
@@ -63,22 +61,4 @@ pub fn run(
             .map_err(|_| anyhow!("checking the schema panicked"))?
             .and(served)
     })
-}
-
-/// Asks the service of this machine whether it is serving, and returns the exit status for that.
-pub fn healthcheck(settings: &Settings) -> ExitCode {
-    health::exit_code(&ready(settings.rpc_addr))
-}
-
-/// Fails unless the service that listens on `addr` of this machine is serving.
-pub fn ready(addr: SocketAddr) -> anyhow::Result<()> {
-    let ask = async {
-        let stream = TcpStream::connect(health::local_addr(addr)).await?;
-        anyhow::Ok(service::ask_health(stream).await?)
-    };
-    let serving = LocalRuntime::new()?
-        .block_on(async { timeout(health::TIMEOUT, ask).await })
-        .context("it does not answer")??;
-    ensure!(serving, "it is stopping, or its database is not there");
-    Ok(())
 }

@@ -16,7 +16,6 @@ const UUID_LENGTH: usize = 36;
 #[error("{0}")]
 pub struct RuleViolation(pub String);
 
-/// Says that a rule is broken.
 fn violation<T>(rule: impl Into<String>) -> Result<T, RuleViolation> {
     Err(RuleViolation(rule.into()))
 }
@@ -52,7 +51,6 @@ impl Email {
         }
     }
 
-    /// The address, in the case it was given.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -81,7 +79,6 @@ impl Name {
         Ok(Self(text.to_owned()))
     }
 
-    /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -99,7 +96,6 @@ fn is_control(c: char) -> bool {
 pub struct UserId(Uuid);
 
 impl UserId {
-    /// Checks.
     pub fn parse(text: &str) -> Result<Self, RuleViolation> {
         match Uuid::try_parse(text) {
             Ok(uuid) if text.len() == UUID_LENGTH && !uuid.is_nil() => Ok(Self(uuid)),
@@ -112,7 +108,6 @@ impl UserId {
         Self(Uuid::now_v7())
     }
 
-    /// The UUID.
     pub fn uuid(self) -> Uuid {
         self.0
     }

@@ -31,6 +31,7 @@ mod local;
 mod reconnect;
 mod resolver;
 mod retry;
+mod retry_budget;
 mod types;
 
 pub use backoff::Backoff;

@@ -1,6 +1,6 @@
 //! When a call is made again, and what its caller learns about the outcome.
 
-use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use capnp::ErrorKind;
 use metrics::counter;
@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::balancer::Balancer;
 use crate::health::UsersCapability;
 use crate::link::PendingCall;
+use crate::retry_budget::RetryBudget;
 use crate::types::{CallError, Result};
 
 /// Attempts after the first. More would only add load to a service in trouble.
@@ -34,11 +35,10 @@ pub struct RetryingCaller {
 
 impl RetryingCaller {
     pub fn new(balancer: Rc<Balancer>, in_flight: Arc<Semaphore>) -> Self {
-        let budget = RetryBudget(Cell::new(RetryBudget::BURST));
         Self {
             balancer,
             in_flight,
-            budget,
+            budget: RetryBudget::new(),
         }
     }
 
@@ -145,24 +145,4 @@ enum Failure {
 /// Counts a call that was given up to protect the service or this process.
 fn count_shed(reason: &'static str) {
     counter!("rpc_client_shed_total", "reason" => reason).increment(1);
-}
-
-/// Keeps retries to a share of the calls, so that an outage is not answered with a storm.
-struct RetryBudget(Cell<f64>);
-
-impl RetryBudget {
-    /// Retries that each call pays for.
-    const SHARE: f64 = 0.2;
-    /// Retries that may be saved up for a burst of failures, such as a restart of the service.
-    const BURST: f64 = 100.0;
-
-    fn deposit(&self) {
-        self.0.set((self.0.get() + Self::SHARE).min(Self::BURST));
-    }
-
-    fn withdraw(&self) -> bool {
-        let is_covered = self.0.get() >= 1.0;
-        self.0.set(self.0.get() - f64::from(is_covered));
-        is_covered
-    }
 }

@@ -1,17 +1,15 @@
 //! The `Users` capability: what each method does with its request.
 
+pub mod healthcheck;
 mod messages;
 
 use std::{rc::Rc, time::Duration};
 
 use capnp::capability::Client;
-use capnp_rpc::rpc_twoparty_capnp::Side;
 use service_runtime::trace::TraceContext;
-use tokio::{net::TcpStream, task::spawn_local, time::Instant};
-use users_rpc::transport;
-use users_rpc::users_capnp::users;
+use tokio::time::Instant;
 use users_rpc::users_capnp::users::{
-    CreateUserParams, CreateUserResults, GetUserParams, GetUserResults, HealthParams,
+    self, CreateUserParams, CreateUserResults, GetUserParams, GetUserResults, HealthParams,
     HealthResults, ListUsersParams, ListUsersResults,
 };
 
@@ -148,13 +146,4 @@ impl users::Server for UsersService {
         results.get().set_serving(serving);
         Ok(())
     }
-}
-
-/// Asks the service at the other end whether it serves.
-pub async fn ask_health(stream: TcpStream) -> capnp::Result<bool> {
-    let mut system = transport::client(stream).system;
-    let users: users::Client = system.bootstrap(Side::Server);
-    spawn_local(system);
-    let response = users.health_request().send().promise.await?;
-    Ok(response.get()?.get_serving())
 }
