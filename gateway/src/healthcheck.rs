@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use service_runtime::health;
 
-use crate::Settings;
+use crate::settings::Settings;
 
 /// Asks the gateway of this machine whether it is ready, and returns the exit status for that.
 #[must_use]

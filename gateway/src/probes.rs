@@ -5,10 +5,7 @@ use std::future::{Ready, ready as now};
 use serde_json::json;
 use warp::http::StatusCode;
 
-use crate::problem::Problem;
-use crate::request_context::RequestContext;
-use crate::response;
-use crate::response::Response;
+use crate::{problem::Problem, request_context::RequestContext, response, response::Response};
 
 /// `GET /livez`: 200 as long as the process answers at all.
 pub fn live(_: RequestContext) -> Ready<Result<Response, Problem>> {

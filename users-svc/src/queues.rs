@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::Settings;
 use crate::group_commit::{GroupCommit, Handle};
 use crate::outcome::InsertOutcome;
+use crate::settings::Settings;
 use crate::store::Store;
 use crate::user::{NewUser, User};
 

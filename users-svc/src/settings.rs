@@ -2,8 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use clap::ArgAction::Set;
-use clap::{Parser, Subcommand};
+use clap::{ArgAction::Set, Parser, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
 use service_runtime::settings::{ProcessSettings, count, milliseconds};
 

@@ -1,19 +1,14 @@
 //! `users-svc healthcheck`: asks the service of this machine whether it is serving.
 
-use std::net::SocketAddr;
-use std::process::ExitCode;
+use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::{Context as _, ensure};
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use service_runtime::health;
-use tokio::net::TcpStream;
-use tokio::runtime::LocalRuntime;
-use tokio::task::spawn_local;
-use tokio::time::timeout;
-use users_rpc::transport;
-use users_rpc::users_capnp::users;
+use tokio::{net::TcpStream, runtime::LocalRuntime, task::spawn_local, time::timeout};
+use users_rpc::{transport, users_capnp::users};
 
-use crate::Settings;
+use crate::settings::Settings;
 
 /// Asks, and returns the exit status for the answer.
 pub fn healthcheck(settings: &Settings) -> ExitCode {

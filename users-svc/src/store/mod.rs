@@ -13,8 +13,8 @@ use std::{collections::HashMap, time::Duration};
 
 use uuid::Uuid;
 
-use crate::Settings;
 use crate::outcome::{BatchResults, CallFailure};
+use crate::settings::Settings;
 use crate::user::User;
 use pool::Pool;
 use statements::SELECT_WRITABLE;

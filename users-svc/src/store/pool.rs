@@ -9,7 +9,7 @@ use r2d2_postgres::{PostgresConnectionManager, r2d2};
 use super::error::StatementError;
 use super::pool_events::{ConnectErrors, PoolGauges};
 use super::statements::{SqlResult, Statements, TERMINATE_SELF};
-use crate::Settings;
+use crate::settings::Settings;
 
 /// A connection that has been idle for longer is tried before it is trusted.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
