@@ -29,9 +29,3 @@ pub use ports::{free_addr, free_port};
 pub use program::Program;
 pub use system::{System, healthcheck, spawn_users, start_gateway, start_users};
 pub use wait::eventually;
-
-/// Notes that a test cannot run on this machine; where everything must run, that is a failure.
-pub fn skipped(why: &str) {
-    assert!(std::env::var_os("CI").is_none(), "{why}");
-    eprintln!("SKIPPED: {why}");
-}

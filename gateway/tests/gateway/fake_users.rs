@@ -34,7 +34,7 @@ pub enum Answer {
 
 /// A call that reached the fake.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct ReceivedCall {
     pub id: String,
     pub timeout_ms: u32,
 }
@@ -42,7 +42,7 @@ pub struct Seen {
 /// A fake users service. It gives the answers in turn, and the last one ever after.
 pub struct FakeUsers {
     pub addr: SocketAddr,
-    pub seen: Arc<Mutex<Vec<Seen>>>,
+    pub received: Arc<Mutex<Vec<ReceivedCall>>>,
     /// How many there have been.
     pub connections: Arc<AtomicUsize>,
     stop: CancellationToken,
@@ -59,15 +59,15 @@ impl FakeUsers {
     pub fn start_on(listener: TcpListener, answers: &[Answer]) -> Self {
         listener.set_nonblocking(true).unwrap();
         let addr = listener.local_addr().unwrap();
-        let (seen, stop) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
-        let (log, stopped, answers) = (seen.clone(), stop.clone(), answers.to_vec());
+        let (received, stop) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
+        let (log, stopped, answers) = (received.clone(), stop.clone(), answers.to_vec());
         let connections = Arc::new(AtomicUsize::new(0));
         let count = connections.clone();
         let thread = std::thread::spawn(move || {
             let runtime = LocalRuntime::new();
             let fake = Rc::new(Fake {
                 answers: RefCell::new(answers),
-                seen: log,
+                received: log,
                 connections: count,
             });
             runtime.unwrap().block_on(async {
@@ -84,7 +84,7 @@ impl FakeUsers {
         });
         Self {
             addr,
-            seen,
+            received,
             connections,
             stop,
             thread: Some(thread),
@@ -92,7 +92,7 @@ impl FakeUsers {
     }
 
     pub fn calls(&self) -> usize {
-        self.seen.lock().unwrap().len()
+        self.received.lock().unwrap().len()
     }
 }
 
@@ -105,7 +105,7 @@ impl Drop for FakeUsers {
 
 struct Fake {
     answers: RefCell<Vec<Answer>>,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    received: Arc<Mutex<Vec<ReceivedCall>>>,
     connections: Arc<AtomicUsize>,
 }
 
@@ -155,8 +155,8 @@ impl FakeConnection {
         }
     }
 
-    fn note(&self, seen: Seen) {
-        self.fake.seen.lock().unwrap().push(seen);
+    fn record(&self, received: ReceivedCall) {
+        self.fake.received.lock().unwrap().push(received);
     }
 }
 
@@ -172,7 +172,7 @@ impl users::Server for FakeConnection {
             request.get_email()?.to_string()?,
         );
         let timeout_ms = request.get_context()?.get_timeout_ms();
-        self.note(Seen {
+        self.record(ReceivedCall {
             id: id.clone(),
             timeout_ms,
         });
@@ -206,7 +206,7 @@ impl users::Server for FakeConnection {
         mut results: users::GetUserResults,
     ) -> Result<(), capnp::Error> {
         let id = params.get()?.get_id()?.to_string()?;
-        self.note(Seen {
+        self.record(ReceivedCall {
             id: id.clone(),
             timeout_ms: 0,
         });

@@ -9,7 +9,7 @@ fn stored_user_is_201_with_its_location() {
     let (users, gateway) = answering(&[Answer::Stored]);
     let response = gateway.create("jane@example.com", "Jane Doe");
     assert_eq!(response.status, 201);
-    let id = users.seen.lock().unwrap()[0].id.clone();
+    let id = users.received.lock().unwrap()[0].id.clone();
     let expected = serde_json::json!({"id": id, "email": "jane@example.com", "name": "Jane Doe"});
     assert_eq!(response.json(), expected);
     assert_eq!(response.header("location"), Some(&*format!("/users/{id}")));
@@ -63,11 +63,11 @@ fn same_key_means_the_same_id_and_a_replay_says_so() {
     keyed("k2");
     gateway.post(&[JSON], JANE);
     let ids: Vec<String> = users
-        .seen
+        .received
         .lock()
         .unwrap()
         .iter()
-        .map(|seen| seen.id.clone())
+        .map(|call| call.id.clone())
         .collect();
     assert_eq!(ids[0], ids[1]);
     assert!(ids[1] != ids[2] && ids[2] != ids[3]);

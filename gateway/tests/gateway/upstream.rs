@@ -18,9 +18,9 @@ fn failed_call_is_repeated_with_the_same_id() {
             201,
             "{failure:?}"
         );
-        let seen = users.seen.lock().unwrap().clone();
-        assert_eq!(seen.len(), 3);
-        assert!(seen.iter().all(|call| call.id == seen[0].id));
+        let calls = users.received.lock().unwrap().clone();
+        assert_eq!(calls.len(), 3);
+        assert!(calls.iter().all(|call| call.id == calls[0].id));
     }
 }
 
@@ -34,7 +34,7 @@ fn unknown_outcome_stays_unknown_when_the_repetition_is_refused() {
 fn service_is_told_how_long_the_caller_waits() {
     let (users, gateway) = answering(&[Answer::Stored]);
     gateway.create("jane@example.com", "Jane Doe");
-    let told = users.seen.lock().unwrap()[0].timeout_ms;
+    let told = users.received.lock().unwrap()[0].timeout_ms;
     assert!((500..=1000).contains(&told), "{told}");
 }
 
