@@ -10,13 +10,11 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use nix::sys::signal::Signal;
-use postgres_server::Server;
 use serde_json::{Value, json};
 
-use e2e::{Program, binary, eventually, free_addr, start_users};
+use e2e::{Program, binary, database, eventually, free_addr, start_users};
 
 struct Service {
-    server: Server,
     database: String,
     addr: String,
     users: Program,
@@ -24,12 +22,9 @@ struct Service {
 
 impl Service {
     fn start() -> Self {
-        let server = Server::temporary().unwrap();
-        let database = server.fresh_database().unwrap();
-        let addr = free_addr();
+        let (addr, database) = (free_addr(), database::fresh_database());
         let users = start_users(&addr, &database, &[]);
         Self {
-            server,
             database,
             addr,
             users,
@@ -50,13 +45,7 @@ impl Service {
     }
 
     fn rows(&self) -> i64 {
-        let mut sql = self
-            .server
-            .connect(self.database.rsplit('/').next().unwrap())
-            .unwrap();
-        sql.query_one("SELECT count(*) FROM users", &[])
-            .unwrap()
-            .get(0)
+        database::rows(&self.database)
     }
 }
 

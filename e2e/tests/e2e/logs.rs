@@ -3,15 +3,15 @@
 use postgres_server::Server;
 use serde_json::{Value, json};
 
+use e2e::database::fresh_database;
 use e2e::{Program, System};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
-/// A system that logs as much as it can.
-fn start(server: &Server) -> System {
-    let database = server.fresh_database().unwrap();
+/// A system on this database that logs as much as it can.
+fn start(database: &str) -> System {
     let settings = [("LOG_FORMAT", "json"), ("RUST_LOG", "trace")];
-    System::start_on(&database, &settings, &settings)
+    System::start_on(database, &settings, &settings)
 }
 
 /// The line of JSON that has `text`.
@@ -21,8 +21,7 @@ fn line(program: &mut Program, text: &str) -> Value {
 
 #[test]
 fn request_is_logged_with_its_route_status_duration_and_trace() {
-    let server = Server::temporary().unwrap();
-    let mut system = start(&server);
+    let mut system = start(&fresh_database());
     let created = ureq::post(format!("{}/users", system.http.base))
         .header("X-Request-Id", "req-17")
         .header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-00"))
@@ -48,7 +47,7 @@ fn request_is_logged_with_its_route_status_duration_and_trace() {
 #[test]
 fn failed_request_is_logged_with_its_cause() {
     let mut server = Server::temporary().unwrap();
-    let mut system = start(&server);
+    let mut system = start(&server.fresh_database().unwrap());
     server.stop();
     // 504 when the statement was on its way as the server stopped.
     let failed = system.http.create("jane@example.com", "Jane");
@@ -60,7 +59,7 @@ fn failed_request_is_logged_with_its_cause() {
 #[test]
 fn nothing_that_a_client_sends_and_no_password_is_logged() {
     let mut server = Server::temporary().unwrap();
-    let system = start(&server);
+    let system = start(&server.fresh_database().unwrap());
     send_secrets(&system);
     server.stop();
     system.http.create("secret-mail5@example.com", "Secretname");

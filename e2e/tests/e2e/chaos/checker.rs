@@ -10,9 +10,9 @@ use super::{DEADLINE, SLACK};
 
 /// A row of the table.
 pub struct Row {
-    id: String,
-    email: String,
-    name: String,
+    pub id: String,
+    pub email: String,
+    pub name: String,
 }
 
 /// All rows of the table.

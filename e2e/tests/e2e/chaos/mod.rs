@@ -6,6 +6,7 @@
 //! the length: `CHAOS_SECONDS=600 cargo test -p e2e --release --test e2e -- --ignored chaos`.
 
 mod checker;
+mod checker_tests;
 mod client;
 mod nemesis;
 mod world;

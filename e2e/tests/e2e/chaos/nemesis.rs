@@ -13,7 +13,7 @@ use super::world::World;
 /// Breaks something, and mends it.
 type Break = fn(&World, &mut Rng);
 
-const FAULTS: &[(&str, Break)] = &[
+const OF_SERVICES: &[(&str, Break)] = &[
     ("users-svc killed", |world, rng| {
         world.users[rng.usize(..2)].restart(Signal::SIGKILL);
     }),
@@ -32,12 +32,19 @@ const FAULTS: &[(&str, Break)] = &[
     ("gateway frozen", |world, rng| {
         world.freeze_gateway(rng.usize(..2), a_moment(rng) * 3);
     }),
+];
+
+const OF_POSTGRES: &[(&str, Break)] = &[
     ("postgres killed", kill_postgres),
     ("postgres restarted", restart_postgres),
     ("backends terminated", |world, _| {
         let _ = world.sql().map(|mut sql| terminate_others(&mut sql));
     }),
     ("table locked", lock_table),
+];
+
+const OF_LINKS: &[(&str, Break)] = &[
+    // Twice as likely as the others.
     ("link cut", |world, rng| a_link(world, rng).cut()),
     ("link cut", |world, rng| a_link(world, rng).cut()),
     ("link delayed", |world, rng| {
@@ -56,7 +63,8 @@ const FAULTS: &[(&str, Break)] = &[
 
 /// Does one of the faults, and returns its name.
 pub fn break_something(world: &World, rng: &mut Rng) -> &'static str {
-    let (name, do_it) = FAULTS[rng.usize(..FAULTS.len())];
+    let faults = [OF_SERVICES, OF_POSTGRES, OF_LINKS].concat();
+    let (name, do_it) = faults[rng.usize(..faults.len())];
     do_it(world, rng);
     name
 }

@@ -1,16 +1,12 @@
 //! A users service with a database of its own, to call, stop and freeze.
 
 use std::fs;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use e2e::{Program, free_addr, start_users};
+use e2e::{Program, database, free_addr, start_users};
 use nix::sys::signal::Signal;
-use postgres_server::Server;
 use serde_json::{Value, json};
 use uuid::Uuid;
-
-/// PostgreSQL for all of these tests. It ends with this process.
-static SERVER: LazyLock<Server> = LazyLock::new(|| Server::temporary().unwrap());
 
 pub struct Service {
     pub addr: String,
@@ -20,7 +16,7 @@ pub struct Service {
 
 impl Service {
     pub fn start() -> Self {
-        let (addr, database) = (free_addr(), SERVER.fresh_database().unwrap());
+        let (addr, database) = (free_addr(), database::fresh_database());
         let program = start(&addr, &database);
         Self {
             addr,
@@ -65,7 +61,7 @@ impl Service {
         let user = User::new();
         let insert = "INSERT INTO users (id, email, name) VALUES ($1, $2, $3)";
         let id: Uuid = user.id.parse().unwrap();
-        self.sql()
+        database::connect(&self.database)
             .execute(insert, &[&id, &user.email, &user.name])
             .unwrap();
         user
@@ -73,12 +69,8 @@ impl Service {
 
     /// Rows of users with this e-mail address, in any case.
     pub fn rows_of(&self, email: &str) -> i64 {
-        let count = "SELECT count(*) FROM users WHERE lower(email) = lower($1)";
-        self.sql().query_one(count, &[&email]).unwrap().get(0)
-    }
-
-    fn sql(&self) -> postgres::Client {
-        postgres::Client::connect(&self.database, postgres::NoTls).unwrap()
+        let rows = format!("users WHERE lower(email) = lower('{email}')");
+        database::count(&self.database, &rows)
     }
 
     /// Connections that the service has.

@@ -14,10 +14,14 @@ use super::Cluster;
 )]
 fn load_spreads_evenly() {
     let cluster = Cluster::start(11..=13);
-    let outcomes = cluster.under_load("even", || thread::sleep(Duration::from_secs(3)));
-    let counts: Vec<f64> = (11..=13).map(|number| cluster.created(number)).collect();
+    let counts = || [11, 12, 13].map(|number| cluster.created(number));
+    let outcomes = cluster.under_load("even", || {
+        // Of fewer, chance gives one replica more than a tenth too many now and then.
+        eventually("there are 3,000", || counts().iter().sum::<f64>() >= 3000.0);
+    });
+
+    let counts = counts();
     let mean = counts.iter().sum::<f64>() / 3.0;
-    assert!(mean > 300.0, "{counts:?}");
     let is_even = |count: &f64| (count / mean - 1.0).abs() < 0.1;
     assert!(counts.iter().all(is_even), "{counts:?}");
     cluster.assert_nothing_lost(&outcomes);
