@@ -1,8 +1,8 @@
 //! The one place where a byte stream becomes a Cap'n Proto RPC system.
 //!
-//! capnp-rpc reads from a [`MessageReader`], which reads many messages at once, and writes to a
-//! [`CoalescingWriter`], which only appends to the [`SendQueue`]. A task of its own sends that queue. On
-//! the serving side a [`PeerGuard`] watches both: it ends messages that take too long, and pauses reading
+//! capnp-rpc reads from a `MessageReader`, which reads many messages at once, and writes to a
+//! `CoalescingWriter`, which only appends to the `SendQueue`. A task of its own sends that queue. On
+//! the serving side a `PeerGuard` watches both: it ends messages that take too long, and pauses reading
 //! while the queue is full.
 
 mod framing;
