@@ -20,7 +20,7 @@ pub struct Problem {
     pub status: u16,
     /// What was wrong, or what would be right.
     detail: Box<str>,
-    /// Everything that is wrong with the body.
+    /// Everything that is wrong with the body; while the users service cannot be asked, with its shape.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
     /// The request's id, as in the header `X-Request-Id`.
