@@ -101,9 +101,6 @@ impl Router {
         let found = check_host(version, &headers).and_then(|()| find(path.as_str()));
         let template = found.as_ref().map_or(NO_ROUTE, |(template, _)| template);
         let active = self.telemetry.begin(template, &method, &headers);
-        // hyper hides a Content-Length beside a Transfer-Encoding. What follows such a request may
-        // be a second one for us and part of the first for a proxy in front (RFC 9112, 6.1).
-        let ambiguous_end = headers.contains_key(header::TRANSFER_ENCODING);
 
         let body = body.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining()));
         let handled = async {
@@ -123,7 +120,7 @@ impl Router {
         let panicked = |_| Err(Problem::outcome_unknown().because("a handler panicked"));
         let mut response = active.finish(result.unwrap_or_else(panicked));
 
-        if ambiguous_end || self.shutdown.is_cancelled() {
+        if self.shutdown.is_cancelled() {
             set(response.headers_mut(), header::CONNECTION, "close");
         }
         response

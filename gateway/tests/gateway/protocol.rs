@@ -65,12 +65,26 @@ fn nothing_behind_a_request_with_two_lengths_is_taken_for_a_request() {
     for lengths in [
         "Content-Length: 29\r\nTransfer-Encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Content-Length: 29\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\nConnection: keep-alive\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: x\r\n",
     ] {
         let request = format!("{POST}{lengths}\r\n{chunked}{LIVE}");
         let (answer, _) = send(&gateway, request.as_bytes());
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
         assert!(answer.contains("connection: close"));
     }
+}
+
+#[test]
+fn connection_is_kept_after_a_chunked_body() {
+    let (users, gateway) = start();
+    let chunked = format!("{:x}\r\n{USER}\r\n0\r\n\r\n", USER.len());
+    let request = format!("{POST}Transfer-Encoding: chunked\r\n\r\n{chunked}");
+    let last = LIVE.replace("Host", "Connection: close\r\nHost");
+    let (answer, _) = send(&gateway, (request.repeat(2) + &last).as_bytes());
+    assert_eq!(answer.matches("HTTP/1.1 20").count(), 3, "{answer}");
+    assert_eq!(users.calls(), 2);
 }
 
 #[test]
