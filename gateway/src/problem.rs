@@ -81,9 +81,9 @@ problems! {
         "The body must be a JSON object with the members email and name.";
     body_broke_off: 400 "malformed" "Malformed request",
         "The body broke off.";
-    /// Not exactly one `Host`: what follows may be meant for someone else.
-    ambiguous_host: 400 "malformed" "Malformed request",
-        "The request must have one Host header.", CONNECTION "close";
+    /// Not exactly one valid `Host`: what follows may be meant for someone else.
+    bad_host: 400 "malformed" "Malformed request",
+        "The request must have one Host header, with a host and perhaps a port.", CONNECTION "close";
     /// Values that break rules, all of them listed.
     invalid: 400 "invalid" "Invalid request",
         "The body breaks the rules listed in errors.";
