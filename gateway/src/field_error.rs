@@ -1,7 +1,15 @@
 //! What is wrong with one member of a request's body, as a problem lists it.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+/// Everything but the unreserved characters of a URI (RFC 3986, section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// What is wrong with one member of the request's body.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -23,6 +31,7 @@ impl FieldError {
     pub fn new(name: &str, detail: impl Into<String>) -> Self {
         let name = name.replace('~', "~0").replace('/', "~1");
         let slash = if name.is_empty() { "" } else { "/" };
+        let name = utf8_percent_encode(&name, RESERVED);
         Self {
             pointer: format!("#{slash}{name}"),
             detail: detail.into(),
