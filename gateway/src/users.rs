@@ -1,5 +1,6 @@
 //! The handlers of `/users`: decode, call the users service, encode.
 
+use percent_encoding::percent_decode_str;
 use users_client::CreateOutcome;
 use uuid::Uuid;
 use warp::http::{HeaderName, StatusCode, header};
@@ -38,8 +39,9 @@ pub async fn create_user(request: RequestContext) -> Result<Response, Problem> {
 
 /// `GET /users/{id}`: 200 with the user.
 pub async fn get_user(request: RequestContext) -> Result<Response, Problem> {
-    let id = &request.parameter;
-    match request.users.get_user(id).await? {
+    let id = percent_decode_str(&request.parameter).decode_utf8();
+    let id = id.map_err(|_| Problem::not_found())?;
+    match request.users.get_user(&id).await? {
         Some(user) => Ok(json(StatusCode::OK, &User::from(user))),
         None => Err(Problem::not_found()),
     }

@@ -135,6 +135,23 @@ fn stored_user_is_read_by_id() {
 }
 
 #[test]
+fn percent_encoded_id_is_the_same_id() {
+    let (users, gateway) = answering(&[Answer::Stored]);
+    for path in ["/users/a-b", "/users/a%2Db", "/users/%61%2db"] {
+        assert_eq!(gateway.get(path).status, 200, "{path}");
+    }
+    let received = users.received.lock().unwrap();
+    assert!(received.iter().all(|call| call.id == "a-b"), "{received:?}");
+}
+
+#[test]
+fn id_that_is_no_text_is_404() {
+    let (users, gateway) = answering(&[Answer::Stored]);
+    assert_eq!(gateway.get("/users/%ff").status, 404);
+    assert_eq!(users.calls(), 0);
+}
+
+#[test]
 fn head_answers_as_get_without_the_body() {
     let (_users, gateway) = answering(&[Answer::Stored]);
     let head = gateway.request("HEAD", "/users/7", &[], b"");
