@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::{Answer, JANE, JSON, answering};
+use crate::support::{Answer, JANE, JSON, Response, answering};
 
 #[test]
 fn stored_user_is_201_with_its_location() {
@@ -132,6 +132,28 @@ fn stored_user_is_read_by_id() {
     let response = gateway.get("/users/0190a3f4-7c3e-7cc8-a1b2-0242ac120002");
     assert_eq!(response.status, 200);
     assert_eq!(response.json()["email"], "jane@example.com");
+}
+
+#[test]
+fn nothing_but_the_documentation_may_be_kept_by_a_cache() {
+    let (_users, gateway) = answering(&[Answer::Stored, Answer::Stored, Answer::EmailTaken]);
+    let control = |response: Response| {
+        let control = response.header("cache-control").map(str::to_owned);
+        (response.status, control)
+    };
+    let no_store = Some("no-store".to_owned());
+    assert_eq!(
+        control(gateway.create("a@b.io", "A")),
+        (201, no_store.clone())
+    );
+    assert_eq!(control(gateway.get("/users/7")), (200, no_store.clone()));
+    assert_eq!(
+        control(gateway.create("a@b.io", "A")),
+        (409, no_store.clone())
+    );
+    assert_eq!(control(gateway.get("/users/7")), (404, no_store.clone()));
+    assert_eq!(control(gateway.get("/readyz")), (200, no_store));
+    assert_eq!(control(gateway.get("/openapi.json")), (200, None));
 }
 
 #[test]
