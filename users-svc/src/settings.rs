@@ -6,7 +6,7 @@ use clap::{ArgAction::Set, Parser, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
 use service_runtime::settings::{ProcessSettings, count, milliseconds};
 
-use crate::database_url;
+use crate::database::Database;
 
 /// The users service: creates, reads and lists users over Cap'n Proto RPC, and keeps them in
 /// PostgreSQL.
@@ -88,8 +88,8 @@ pub enum Command {
 
 impl Settings {
     /// How to connect to the database that `DATABASE_URL` names.
-    pub fn database(&self) -> anyhow::Result<postgres::Config> {
+    pub fn database(&self) -> anyhow::Result<Database> {
         let url = self.database_url.as_ref().map(ExposeSecret::expose_secret);
-        database_url::parse(url.unwrap_or_default(), self.database_timeout)
+        Database::parse(url.unwrap_or_default(), self.database_timeout)
     }
 }

@@ -12,6 +12,7 @@ mod documents;
 mod exactly_once;
 mod failover;
 mod hostile;
+mod hung_database;
 mod hung_service;
 mod import;
 mod logs;

@@ -5,6 +5,9 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 use postgres::{Config, config::SslMode};
 
+/// How long a batch waits for a row that someone else is writing. It is as long as a slow commit, because two
+/// batches that each hold a row of the other's would wait in vain, and everyone in them with them.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(10);
 /// How long the server may leave what was sent to it unacknowledged. With the keep-alive probes, a server
 /// that vanished without a word is noticed within ten seconds.
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,10 +30,11 @@ pub fn parse(url: &str, timeout: Duration) -> anyhow::Result<Config> {
         "DATABASE_URL asks for TLS (sslmode=require), which users-svc does not speak"
     );
 
-    let limit = timeout.as_millis();
-    // Below the statement's limit, so that a row that someone else has locked is told apart.
-    let lock_limit = limit / 2;
-    let limits = format!("-c statement_timeout={limit} -c lock_timeout={lock_limit}");
+    let limits = format!(
+        "-c statement_timeout={} -c lock_timeout={}",
+        timeout.as_millis(),
+        LOCK_TIMEOUT.as_millis()
+    );
     // Of a setting that is given twice, the last counts.
     let options = config
         .get_options()
@@ -65,7 +69,7 @@ mod tests {
         let ours = parse("postgres://u:p@h/d").unwrap();
         assert_eq!(
             ours.get_options(),
-            Some("-c statement_timeout=1500 -c lock_timeout=750")
+            Some("-c statement_timeout=1500 -c lock_timeout=10")
         );
         let theirs = parse("host=h user=u connect_timeout=7 options='-c work_mem=1MB'").unwrap();
         assert!(theirs.get_options().unwrap().ends_with("-c work_mem=1MB"));
