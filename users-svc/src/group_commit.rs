@@ -31,12 +31,13 @@ pub struct GroupCommit<Q, A> {
     max_batch: usize,
     max_running: usize,
     metrics: BatchMetrics,
-    execute: Box<dyn Fn(Take<Q>) -> BatchResults<A> + Send + Sync>,
+    execute: Box<Execute<Q, A>>,
 }
 
 /// Takes the queries of a batch out of the queue, which may be none. It is called once, when there is a
 /// connection for them, so that a call whose time runs out before has not been executed.
 pub type Take<'a, Q> = &'a mut dyn FnMut() -> Vec<Q>;
+type Execute<Q, A> = dyn Fn(Take<Q>) -> BatchResults<A> + Send + Sync;
 
 /// The calls that wait, and the batches that run.
 struct Queue<Q, A> {

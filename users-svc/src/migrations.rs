@@ -16,7 +16,7 @@ mod embedded {
 /// Pause between attempts to reach a database that is not there when the service starts.
 const DATABASE_RETRY: Duration = Duration::from_millis(250);
 /// How long a migration may take, the wait for another instance that migrates included.
-const MIGRATION_LIMIT: Duration = Duration::from_hours(24);
+const MIGRATION_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the check of the schema may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(10);
 /// The advisory lock that is held while migrating; others wait. "users" in ASCII.

@@ -32,7 +32,7 @@ thread_local! {
 ///
 /// Our statements give no reason for a warning. The one that matters says that the wait for the synchronous
 /// standby was cancelled: the rows are committed here, and may not be there.
-pub fn note(notice: DbError) {
+pub fn note(notice: &DbError) {
     if notice.parsed_severity() == Some(Severity::Warning) {
         // Not the message, which can quote values.
         tracing::warn!(

@@ -44,7 +44,7 @@ impl Database {
         } else {
             config.ssl_mode(SslMode::Disable);
         }
-        config.notice_callback(durability::note);
+        config.notice_callback(|notice| durability::note(&notice));
         let connector = TimedConnector { timeout };
         Ok(Self { config, connector })
     }

@@ -46,15 +46,15 @@ impl Store {
     /// time.
     pub fn insert_patiently(&self, take: Take<NewUser>) -> Results {
         let milliseconds = (self.timeout / 2).as_millis();
-        self.take_and_insert(take, Some(milliseconds.to_string()))
+        self.take_and_insert(take, Some(&milliseconds.to_string()))
     }
 
-    fn take_and_insert(&self, take: Take<NewUser>, patience: Option<String>) -> Results {
+    fn take_and_insert(&self, take: Take<NewUser>, patience: Option<&String>) -> Results {
         let connection = self.pool.connection(Trust::RecentlyUsed);
         let users = take();
         let end = Instant::now() + self.timeout;
         match connection {
-            Ok(connection) => self.insert_within(end, &users, Some(connection), patience.as_ref()),
+            Ok(connection) => self.insert_within(end, &users, Some(connection), patience),
             Err(_) => vec![Err(CallFailure::NotExecuted); users.len()],
         }
     }
