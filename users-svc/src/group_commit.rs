@@ -496,6 +496,31 @@ mod tests {
     }
 
     #[test]
+    fn call_whose_time_runs_out_before_its_batch_has_a_connection_is_not_executed() {
+        block_on(async {
+            let (connect, connected) = blocking::channel();
+            let (report, batches) = blocking::channel();
+            let connected = Mutex::new(connected);
+            let group_commit = GroupCommit::new("test", 4, 1, move |take: Take<u32>| {
+                let () = connected.lock().recv().unwrap();
+                let queries = take();
+                report.send(queries.clone()).unwrap();
+                queries.into_iter().map(Ok).collect()
+            });
+            let handle = Rc::new(Handle::new(group_commit));
+            let soon = Instant::now() + Duration::from_millis(30);
+            let late = submit(&handle, 0..1, soon).await;
+            let in_time = submit(&handle, 1..3, in_a_minute()).await;
+            assert_eq!(answers(late).await, [Err(CallFailure::NotExecuted)]);
+
+            connect.send(()).unwrap();
+
+            assert_eq!(answers(in_time).await, [Ok(1), Ok(2)]);
+            assert_eq!(batches.recv().unwrap(), [1, 2]);
+        });
+    }
+
+    #[test]
     fn panicking_batch_is_unknown_and_the_next_one_runs() {
         block_on(async {
             let (group_commit, batches, gate) = gated(1);

@@ -6,7 +6,6 @@
 mod batch_metrics;
 mod call;
 mod connection;
-mod database;
 pub mod group_commit;
 mod migrations;
 pub mod outcome;

@@ -7,7 +7,7 @@ use postgres::{Client, error::SqlState};
 use refinery::Migration;
 use tokio_util::sync::CancellationToken;
 
-use crate::database::{Database, warn_unless_durable, within};
+use crate::store::database::{Database, warn_unless_durable, within};
 
 mod embedded {
     refinery::embed_migrations!("migrations");

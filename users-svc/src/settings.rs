@@ -6,7 +6,7 @@ use clap::{ArgAction::Set, Parser, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
 use service_runtime::settings::{ProcessSettings, count, milliseconds};
 
-use crate::database::Database;
+use crate::store::database::Database;
 
 /// The users service: creates, reads and lists users over Cap'n Proto RPC, and keeps them in
 /// PostgreSQL.

@@ -12,10 +12,10 @@ use postgres::Client;
 use uuid::Uuid;
 
 use super::Store;
+use super::database::take_durability_warning;
 use super::error::StatementError;
 use super::pool::{Connection, Trust};
 use super::statements::{SqlResult, Statements, UserColumns};
-use crate::database::take_durability_warning;
 use crate::group_commit::Take;
 use crate::outcome::{BatchResults, CallFailure, InsertOutcome};
 use crate::user::{NewUser, User};

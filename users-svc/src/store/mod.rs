@@ -3,6 +3,7 @@
 //! Everything here blocks, for a limited time: call it from the blocking pool, and drop the last [`Store`]
 //! outside async code (the driver runs a runtime of its own and panics inside another).
 
+pub mod database;
 mod error;
 mod insert;
 mod pool;
@@ -15,11 +16,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::database::Database;
 use crate::group_commit::Take;
 use crate::outcome::{BatchResults, CallFailure};
 use crate::settings::Settings;
 use crate::user::User;
+use database::Database;
 use error::StatementError;
 use pool::{Pool, Trust};
 use statements::{INSERT_PROBE, SELECT_WRITABLE};

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use postgres::{Client, error::SqlState};
 use r2d2_postgres::r2d2;
 
+use super::database::{ConnectionManager, within};
 use super::error::StatementError;
 use super::pool_events::{ConnectErrors, PoolGauges};
 use super::statements::{SqlResult, Statements, TERMINATE_SELF};
-use crate::database::{ConnectionManager, within};
 use crate::settings::Settings;
 
 /// A connection that has been idle for longer is tried before it is trusted.
