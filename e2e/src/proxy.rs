@@ -21,6 +21,14 @@ pub enum Fault {
     SwallowAnswers,
 }
 
+/// A server that accepts connections and never says anything.
+pub fn silent_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || listener.incoming().collect::<Result<Vec<TcpStream>, _>>());
+    addr
+}
+
 /// A proxy on a port of its own. Its threads end with the process.
 #[derive(Clone)]
 pub struct Proxy {

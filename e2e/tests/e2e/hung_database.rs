@@ -1,7 +1,6 @@
 //! A database that accepts and says nothing, as a whole or in one of its backends: it costs those calls their
 //! time that it has taken, and nobody else anything.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::promise::{assert_recovers, create, settle};
+use e2e::proxy::silent_server;
 use e2e::{Program, System, binary, database, spawn_users};
 
 /// A backend of PostgreSQL that does nothing until this is dropped.
@@ -75,14 +75,6 @@ fn frozen_idle_backend_delays_a_create_by_its_trial() {
     thread::sleep(Duration::from_millis(1200));
     let took = create_time(&system, "tried");
     assert!(took < Duration::from_millis(1200), "{took:?}");
-}
-
-/// Accepts connections, and never says anything.
-fn silent_server() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
-    thread::spawn(move || listener.incoming().collect::<Result<Vec<TcpStream>, _>>());
-    addr
 }
 
 #[test]
