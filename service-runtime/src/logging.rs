@@ -35,10 +35,8 @@ pub fn init(format: LogFormat, directives: &str) {
 /// Checks directives of `RUST_LOG`.
 pub fn directives(text: &str) -> Result<String, String> {
     match EnvFilter::try_new(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(e) => Err(format!(
-            "must be a level (error, warn, info, debug, trace) or directives: {e}"
-        )),
+        Ok(_) if !text.is_empty() => Ok(text.to_owned()),
+        _ => Err("must be a level (error, warn, info, debug, trace) or directives".into()),
     }
 }
 
