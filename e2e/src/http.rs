@@ -63,6 +63,12 @@ impl Http {
         answer(request.send_json(json!({ "email": email, "name": name })))
     }
 
+    /// Posts any JSON where users are created.
+    pub fn post(&self, body: &Value) -> Answer {
+        let request = self.agent.post(format!("{}/users", self.base));
+        answer(request.send_json(body)).unwrap()
+    }
+
     pub fn get(&self, path: &str) -> Answer {
         answer(self.agent.get(format!("{}{path}", self.base)).call()).unwrap()
     }

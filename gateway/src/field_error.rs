@@ -12,6 +12,12 @@ pub struct FieldError {
     pub detail: String,
 }
 
+impl From<users_client::FieldError> for FieldError {
+    fn from(error: users_client::FieldError) -> Self {
+        Self::new(&error.field, error.reason)
+    }
+}
+
 impl FieldError {
     /// An error of the member `name` of the body; empty: of the body as a whole.
     pub fn new(name: &str, detail: impl Into<String>) -> Self {

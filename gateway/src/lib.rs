@@ -16,15 +16,19 @@ mod settings;
 mod telemetry;
 mod upstream;
 mod users;
+mod write_guard;
 
-use std::{net::TcpListener, sync::Arc};
+use std::{io, net::TcpListener, sync::Arc};
 
 use service_runtime::workers;
+use socket2::SockRef;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use users_client::Resolver;
 
-use crate::{router::Router, server::HttpWorker, telemetry::Telemetry, upstream::Users};
+use crate::limits::{SOCKET_BUFFER, WRITE_TIMEOUT};
+use crate::{router::Router, server::HttpWorker};
+use crate::{telemetry::Telemetry, upstream::Users};
 
 pub use healthcheck::{healthcheck, ready};
 pub use settings::{Command, Settings};
@@ -36,6 +40,7 @@ pub fn run(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     tracing::info!(addr = %listener.local_addr()?, users = %settings.users_addr, "gateway listening");
+    limit_socket_memory(&listener)?;
     let resolver = Resolver::start(&settings.users_addr);
     let in_flight = Arc::new(Semaphore::new(settings.max_in_flight));
     workers::run(listener, &settings.process, shutdown, || {
@@ -50,4 +55,15 @@ pub fn run(
         };
         HttpWorker::new(router.into_service())
     })
+}
+
+/// Limits what the kernel keeps of the requests and responses of a client that sends much and reads little,
+/// and for how long, also after its connection was closed. Accepted connections inherit the options.
+fn limit_socket_memory(listener: &TcpListener) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    socket.set_recv_buffer_size(SOCKET_BUFFER)?;
+    socket.set_send_buffer_size(SOCKET_BUFFER)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(2 * WRITE_TIMEOUT))?;
+    Ok(())
 }

@@ -12,6 +12,15 @@ pub const MAX_BODY_KIB: usize = 64;
 /// How long the body may take to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a client may take nothing of a response.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The slowest that a client may take a response over a longer time: a telephone's modem.
+pub const MIN_BYTES_PER_SECOND: u32 = 8 * 1024;
+/// Bytes that the kernel may hold of what a connection sends, and as many of what it receives; it doubles
+/// them for its own needs. On its own it grows to many MiB for a peer that does not read, and reports
+/// progress in steps of a third of that, which would make a slow reader look like none.
+pub const SOCKET_BUFFER: usize = 64 * 1024;
+
 /// Longest `Idempotency-Key`.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
 /// Longest `X-Request-Id`.

@@ -20,7 +20,7 @@ pub struct Problem {
     pub status: u16,
     /// What was wrong, or what would be right.
     detail: Box<str>,
-    /// Everything that is wrong with the body.
+    /// Everything that is wrong with the body; while the users service cannot be asked, with its shape.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
     /// The request's id, as in the header `X-Request-Id`.
@@ -81,9 +81,9 @@ problems! {
         "The body must be a JSON object with the members email and name.";
     body_broke_off: 400 "malformed" "Malformed request",
         "The body broke off.";
-    /// Not exactly one `Host`: what follows may be meant for someone else.
-    ambiguous_host: 400 "malformed" "Malformed request",
-        "The request must have one Host header.", CONNECTION "close";
+    /// Not exactly one valid `Host`: what follows may be meant for someone else.
+    bad_host: 400 "malformed" "Malformed request",
+        "The request must have one Host header, with a host and perhaps a port.", CONNECTION "close";
     /// Values that break rules, all of them listed.
     invalid: 400 "invalid" "Invalid request",
         "The body breaks the rules listed in errors.";

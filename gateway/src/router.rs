@@ -1,6 +1,6 @@
 //! The URL map, and the one pipeline that every request passes.
 
-use std::{convert::Infallible, panic::AssertUnwindSafe, rc::Rc};
+use std::{convert::Infallible, net::Ipv6Addr, panic::AssertUnwindSafe, rc::Rc};
 
 use bytes::Buf;
 use futures::{FutureExt as _, Stream, TryStreamExt as _, future::LocalBoxFuture};
@@ -11,6 +11,7 @@ use hyper_util::service::TowerToHyperService;
 use send_wrapper::SendWrapper;
 use tokio_util::sync::CancellationToken;
 use warp::Filter as _;
+use warp::http::uri::Authority;
 use warp::http::{HeaderMap, Method, StatusCode, Version, header};
 use warp::path::FullPath;
 
@@ -101,9 +102,6 @@ impl Router {
         let found = check_host(version, &headers).and_then(|()| find(path.as_str()));
         let template = found.as_ref().map_or(NO_ROUTE, |(template, _)| template);
         let active = self.telemetry.begin(template, &method, &headers);
-        // hyper hides a Content-Length beside a Transfer-Encoding. What follows such a request may
-        // be a second one for us and part of the first for a proxy in front (RFC 9112, 6.1).
-        let ambiguous_end = headers.contains_key(header::TRANSFER_ENCODING);
 
         let body = body.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining()));
         let handled = async {
@@ -123,30 +121,42 @@ impl Router {
         let panicked = |_| Err(Problem::outcome_unknown().because("a handler panicked"));
         let mut response = active.finish(result.unwrap_or_else(panicked));
 
-        if ambiguous_end || self.shutdown.is_cancelled() {
+        if self.shutdown.is_cancelled() {
             set(response.headers_mut(), header::CONNECTION, "close");
         }
         response
     }
 }
 
-/// Refuses a request whose addressee is not clear (RFC 9112, section 3.2): it needs one `Host` header,
-/// which HTTP/1.0 did not have.
+/// Refuses a request whose addressee is not clear (RFC 9112, section 3.2): it needs one valid `Host`
+/// header, which HTTP/1.0 did not have.
 fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
-    match headers.get_all(header::HOST).iter().count() {
-        1 => Ok(()),
-        0 if version < Version::HTTP_11 => Ok(()),
-        _ => Err(Problem::ambiguous_host()),
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
+        (None, _) if version < Version::HTTP_11 => Ok(()),
+        _ => Err(Problem::bad_host()),
     }
+}
+
+/// Whether `value` is a host without user, perhaps with a port, or empty (RFC 9110, section 7.2).
+fn is_host(value: &[u8]) -> bool {
+    let Ok(authority) = Authority::try_from(value) else {
+        return value.is_empty();
+    };
+    let host = authority.host();
+    let is_ipv6 = |rest: &str| rest.trim_end_matches(']').parse::<Ipv6Addr>().is_ok();
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+
+    let Some(rest) = authority.as_str().strip_prefix(host) else {
+        return false;
+    };
+    host.strip_prefix('[').is_none_or(is_ipv6)
+        && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port))
 }
 
 /// The template that fits `path`, and the part of the path that stands for its parameter.
 fn find(path: &str) -> Result<(&'static str, &str), Problem> {
-    // A slash behind the path of a user or of all users makes no difference.
-    let path = match path.strip_suffix('/') {
-        Some(shorter) if path.starts_with("/users/") => shorter,
-        _ => path,
-    };
     let fit = |route: &Route| Some((route.template, parameter(route.template, path)?));
     ROUTES.iter().find_map(fit).ok_or_else(Problem::not_found)
 }
@@ -203,9 +213,7 @@ mod tests {
     fn path_has_the_template_that_fits_it() {
         for (path, template, parameter) in [
             ("/users", "/users", ""),
-            ("/users/", "/users", ""),
             ("/users/7", "/users/{id}", "7"),
-            ("/users/7/", "/users/{id}", "7"),
             ("/users/a%2Fb", "/users/{id}", "a%2Fb"),
             ("/livez", "/livez", ""),
             ("/docs", "/docs", ""),
@@ -224,14 +232,28 @@ mod tests {
             "/",
             "/user",
             "//users",
+            "/users/",
             "/users//",
-            "/users/7//",
+            "/users/7/",
             "/users/1/2",
             "/livez/",
             "/livez/x",
             "/%75sers",
         ] {
             assert_eq!(template_of(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn host_is_a_name_or_an_address_with_or_without_a_port() {
+        let good = " h H.example. h:80 h: :80 127.0.0.1:3000 [::1] [::1]:80 a_b a,b";
+        for good in good.split(' ') {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        let bad = "u@h u:p@h h@h h:80@h h/ h?q h#f http://h h:x h:+80 h:1:2 ::1 [::1 [::1]x [::1]80 [x] \
+            a\\b a%zz é h\" <h> ^";
+        for bad in bad.split(' ').chain(["a b", " ", "h\t"]) {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
         }
     }
 

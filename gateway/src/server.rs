@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::limits::{HEAD_TIMEOUT, MAX_HEAD_KIB};
 use crate::response::Response;
+use crate::write_guard::WriteGuard;
 
 /// How long an idle connection stays open when the process stops. A request that is on its way to it
 /// is answered, with `Connection: close`, instead of being met by a reset.
@@ -30,7 +31,7 @@ impl<S> HttpWorker<S> {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_header_size(max_head)
-            .max_buf_size(2 * max_head);
+            .max_buf_size(max_head);
         Self {
             connections,
             service,
@@ -47,7 +48,7 @@ where
             tracing::debug!(%error, "the client is gone already");
             return;
         }
-        let (stream, service) = (TokioIo::new(stream), self.service.clone());
+        let (stream, service) = (TokioIo::new(WriteGuard::new(stream)), self.service.clone());
         let mut connection = pin!(self.connections.serve_connection(stream, service));
         let ended = tokio::select! {
             ended = &mut connection => ended,

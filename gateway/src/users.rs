@@ -1,13 +1,15 @@
 //! The handlers of `/users`: decode, call the users service, encode.
 
 use users_client::CreateOutcome;
+use uuid::Uuid;
 use warp::http::{HeaderName, StatusCode, header};
 
-use crate::body::User;
+use crate::body::{NewUser, User};
 use crate::field_error::FieldError;
 use crate::problem::Problem;
 use crate::request_context::RequestContext;
 use crate::response::{Response, json, set};
+use crate::upstream::Users;
 use crate::{body, idempotency};
 
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -17,12 +19,16 @@ pub async fn create_user(request: RequestContext) -> Result<Response, Problem> {
     body::check_media_type(&request.headers)?;
     let id = idempotency::user_id(&request.headers)?;
     let body = body::read(&request.headers, request.body).await?;
-    let new = body::decode(&body)?.with_id(id);
+    let (new, shape_errors) = body::decode(&body)?;
+    if !shape_errors.is_empty() {
+        let errors = with_broken_rules(shape_errors, new, &request.users).await;
+        return Err(Problem::invalid().errors(errors));
+    }
 
-    match request.users.create_user(&new).await? {
+    match request.users.create_user(&new.with_id(id)).await? {
         CreateOutcome::Stored { user, replayed } => Ok(created(&user.into(), replayed)),
         CreateOutcome::Invalid(errors) => {
-            let errors = errors.iter().map(|e| FieldError::new(&e.field, &*e.reason));
+            let errors = errors.into_iter().map(FieldError::from);
             Err(Problem::invalid().errors(errors.collect()))
         }
         CreateOutcome::EmailTaken => Err(Problem::email_taken()),
@@ -37,6 +43,26 @@ pub async fn get_user(request: RequestContext) -> Result<Response, Problem> {
         Some(user) => Ok(json(StatusCode::OK, &User::from(user))),
         None => Err(Problem::not_found()),
     }
+}
+
+/// Adds the rules that the members without an error of their shape break. The rules are the users
+/// service's, so it is asked to create the user with the nil UUID, which it refuses as an id whatever else
+/// it finds. Without its answer the errors stay as they are.
+async fn with_broken_rules(
+    mut errors: Vec<FieldError>,
+    new: NewUser,
+    users: &Users,
+) -> Vec<FieldError> {
+    let outcome = users.create_user(&new.with_id(Uuid::nil())).await;
+    let Ok(CreateOutcome::Invalid(broken)) = outcome else {
+        return errors;
+    };
+    let rules = broken.into_iter().filter(|rule| rule.field != "id");
+    let is_new = |rule: &FieldError| errors.iter().all(|error| error.pointer != rule.pointer);
+    let new: Vec<_> = rules.map(FieldError::from).filter(is_new).collect();
+    errors.extend(new);
+    errors.sort_by(|a, b| a.pointer.cmp(&b.pointer));
+    errors
 }
 
 fn created(user: &User, replayed: bool) -> Response {

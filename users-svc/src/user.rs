@@ -91,7 +91,8 @@ fn is_control(c: char) -> bool {
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A user's id: a UUID in canonical form, in either case, and not the nil UUID, which means "none".
+/// A user's id: a UUID in canonical form, in either case, and not the nil UUID, which means "none". Gateways
+/// rely on that: they create with the nil UUID to learn the faults of a body that must not be stored.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct UserId(Uuid);
 

@@ -3,6 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 use proptest::prelude::*;
+use serde_json::json;
 
 use e2e::{System, rpc};
 
@@ -29,9 +30,26 @@ fn address_in_another_letter_case_is_taken() {
 #[test]
 fn invalid_body_is_answered_with_every_fault() {
     let system = System::start();
-    let invalid = system.http.create("jane", "");
-    assert_eq!(invalid.status, 400);
-    assert_eq!(invalid.body["errors"].as_array().unwrap().len(), 2);
+    for (body, faulty) in [
+        (
+            json!({"email": "jane", "name": ""}),
+            &["#/email", "#/name"][..],
+        ),
+        (json!({"email": "jane", "name": 7}), &["#/email", "#/name"]),
+        (json!({"email": "jane"}), &["#/email", "#/name"]),
+        (json!({"email": "jane@example.com"}), &["#/name"]),
+        (
+            json!({"email": [], "name": "\u{7}", "x": 1}),
+            &["#/email", "#/name", "#/x"],
+        ),
+    ] {
+        let invalid = system.http.post(&body);
+        let errors = invalid.body["errors"].as_array().unwrap().iter();
+        let pointers: Vec<_> = errors
+            .map(|error| error["pointer"].as_str().unwrap())
+            .collect();
+        assert_eq!((invalid.status, &*pointers), (400, faulty), "{body}");
+    }
     assert_eq!(system.rows(), 0);
 }
 

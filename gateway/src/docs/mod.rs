@@ -2,9 +2,11 @@
 
 pub mod openapi;
 
+use std::borrow::Cow;
 use std::future::{Ready, ready};
 use std::sync::{Arc, LazyLock};
 
+use bytes::Bytes;
 use utoipa_swagger_ui::Config;
 use warp::http::{StatusCode, header};
 
@@ -22,7 +24,7 @@ const STYLE: &str = include_str!("page.css");
 
 /// `GET /openapi.json`: 200 with the OpenAPI document.
 pub fn document(_: RequestContext) -> Ready<Result<Response, Problem>> {
-    ready(Ok(content(openapi::document().into(), "application/json")))
+    ready(Ok(content(openapi::document(), "application/json")))
 }
 
 /// `GET /docs`: 308 to the page, whose files lie beside it.
@@ -40,17 +42,24 @@ pub fn file(request: RequestContext) -> Ready<Result<Response, Problem>> {
     });
     let path = request.parameter;
     ready(match path.as_str() {
-        "" => Ok(content(PAGE.into(), "text/html; charset=utf-8")),
-        "page.css" => Ok(content(STYLE.into(), "text/css")),
+        "" => Ok(content(PAGE, "text/html; charset=utf-8")),
+        "page.css" => Ok(content(STYLE, "text/css")),
         _ => match utoipa_swagger_ui::serve(&path, CONFIG.clone()) {
-            Ok(Some(file)) => Ok(content(file.bytes.into(), &file.content_type)),
+            Ok(Some(file)) => {
+                // A copy of the script would be 1.5 MB for each client that is slow to take it.
+                let bytes = match file.bytes {
+                    Cow::Borrowed(embedded) => Bytes::from_static(embedded),
+                    Cow::Owned(generated) => generated.into(),
+                };
+                Ok(content(bytes, &file.content_type))
+            }
             _ => Err(Problem::not_found()),
         },
     })
 }
 
-fn content(bytes: Vec<u8>, content_type: &str) -> Response {
-    let mut response = Response::new(bytes.into());
+fn content(bytes: impl Into<Bytes>, content_type: &str) -> Response {
+    let mut response = Response::new(bytes.into().into());
     let headers = response.headers_mut();
     set(headers, header::CONTENT_TYPE, content_type);
     set(headers, header::CONTENT_SECURITY_POLICY, PAGE_POLICY);

@@ -12,6 +12,7 @@ use tokio::runtime::LocalRuntime;
 use tokio_util::sync::CancellationToken;
 use users_rpc::transport;
 use users_rpc::users_capnp::users;
+use uuid::Uuid;
 
 /// What the fake answers to `createUser`, and to `getUser` where it fits.
 #[derive(Clone, Copy, Debug)]
@@ -181,8 +182,11 @@ impl users::Server for FakeConnection {
         response.set_replayed(matches!(answer, Answer::Replayed));
         match answer {
             Answer::Invalid => {
-                let mut faults = response.init_invalid(2);
-                for (i, field) in [(0, "email"), (1, "name")] {
+                let fields = ["email", "name", "id"];
+                // The nil UUID is the only invalid id that a gateway sends.
+                let faults = if id == Uuid::nil().to_string() { 3 } else { 2 };
+                let mut faults = response.init_invalid(faults);
+                for (i, field) in (0..faults.len()).zip(fields) {
                     let mut fault = faults.reborrow().get(i);
                     fault.set_field(field);
                     fault.set_reason("must be better");

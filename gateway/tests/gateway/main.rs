@@ -9,5 +9,6 @@ mod outcomes;
 mod protocol;
 mod raw;
 mod requests;
+mod slow_readers;
 mod support;
 mod upstream;

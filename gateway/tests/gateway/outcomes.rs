@@ -1,6 +1,8 @@
 //! What each outcome of a call becomes over HTTP.
 
 use proptest::prelude::*;
+use serde_json::json;
+use uuid::Uuid;
 
 use crate::support::{Answer, JANE, JSON, answering};
 
@@ -48,6 +50,57 @@ fn all_faults_that_the_service_finds_are_listed() {
         {"pointer": "#/name", "detail": "must be better"},
     ]);
     assert_eq!(gateway.create("x", "").json()["errors"], expected);
+}
+
+#[test]
+fn faults_of_shape_and_of_rules_are_listed_together() {
+    let (users, gateway) = answering(&[Answer::Invalid]);
+    let rule = |pointer| json!({"pointer": pointer, "detail": "must be better"});
+    let shape = |pointer, detail| json!({"pointer": pointer, "detail": detail});
+    let unknown = "is not a member of a user; those are email and name";
+    for (body, errors) in [
+        (
+            json!({"email": "nope", "name": 7}),
+            json!([rule("#/email"), shape("#/name", "must be a string")]),
+        ),
+        (
+            json!({"email": "nope"}),
+            json!([rule("#/email"), shape("#/name", "is required")]),
+        ),
+        (
+            json!({"email": null, "name": "", "id": 1}),
+            json!([
+                shape("#/email", "must be a string"),
+                shape("#/id", unknown),
+                rule("#/name")
+            ]),
+        ),
+    ] {
+        let response = gateway.post(&[JSON], body.to_string().as_bytes());
+        assert_eq!((response.status, &*response.problem()), (400, "invalid"));
+        assert_eq!(response.json()["errors"], errors, "{body}");
+    }
+    // The service is asked in a way in which it can store nothing.
+    let received = users.received.lock().unwrap();
+    let nil = Uuid::nil().to_string();
+    assert!(received.iter().all(|call| call.id == nil), "{received:?}");
+    assert_eq!(received.len(), 3);
+}
+
+#[test]
+fn faults_of_shape_are_400_whatever_the_service_answers() {
+    let expected = json!([{"pointer": "#/name", "detail": "must be a string"}]);
+    for answer in [
+        Answer::Stored,
+        Answer::Overloaded,
+        Answer::Disconnect,
+        Answer::Silence,
+    ] {
+        let (_users, gateway) = answering(&[answer]);
+        let response = gateway.post(&[JSON], br#"{"email":"a@b.io","name":7}"#);
+        let said = (response.status, &response.json()["errors"]);
+        assert_eq!(said, (400, &expected), "{answer:?}");
+    }
 }
 
 #[test]

@@ -41,6 +41,8 @@ fn request_that_can_be_read_in_two_ways_is_400() {
     for request in [
         "GET /livez HTTP/1.1\r\n\r\n".to_owned(),
         "GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(),
+        "GET /livez HTTP/1.1\r\nHost: a/b\r\n\r\n".to_owned(),
+        "GET /livez HTTP/1.1\r\nHost: user@a\r\n\r\n".to_owned(),
         format!("{POST}Content-Length: 5\r\nContent-Length: 29\r\n\r\n{USER}"),
         format!("{POST}Content-Length: 5, 29\r\n\r\n{USER}"),
         format!("{POST}Content-Length: +29\r\n\r\n{USER}"),
@@ -65,11 +67,38 @@ fn nothing_behind_a_request_with_two_lengths_is_taken_for_a_request() {
     for lengths in [
         "Content-Length: 29\r\nTransfer-Encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Content-Length: 29\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\nConnection: keep-alive\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: x\r\n",
     ] {
         let request = format!("{POST}{lengths}\r\n{chunked}{LIVE}");
         let (answer, _) = send(&gateway, request.as_bytes());
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
         assert!(answer.contains("connection: close"));
+    }
+}
+
+#[test]
+fn connection_is_kept_after_a_chunked_body() {
+    let (users, gateway) = start();
+    let chunked = format!("{:x}\r\n{USER}\r\n0\r\n\r\n", USER.len());
+    let request = format!("{POST}Transfer-Encoding: chunked\r\n\r\n{chunked}");
+    let last = LIVE.replace("Host", "Connection: close\r\nHost");
+    let (answer, _) = send(&gateway, (request.repeat(2) + &last).as_bytes());
+    assert_eq!(answer.matches("HTTP/1.1 20").count(), 3, "{answer}");
+    assert_eq!(users.calls(), 2);
+}
+
+#[test]
+fn target_may_name_the_host_too() {
+    let (_users, gateway) = start();
+    for host in ["example.com", "", "a.proxy"] {
+        let line = "GET http://example.com/livez HTTP/1.1\r\nConnection: close";
+        let (answer, _) = send(
+            &gateway,
+            format!("{line}\r\nHost: {host}\r\n\r\n").as_bytes(),
+        );
+        assert_eq!(status(&answer), "200", "{host}");
     }
 }
 

@@ -3,6 +3,7 @@
 mod calls;
 mod connections;
 mod messages;
+mod readers;
 
 use std::time::{Duration, Instant};
 
