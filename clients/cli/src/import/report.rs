@@ -7,6 +7,7 @@ use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::settle::SettledRow;
+use crate::outcome::UNKNOWN_STATUS;
 use crate::output::{Format, print_line};
 use crate::user::{REJECTED_COLUMNS, rejected_columns};
 
@@ -16,7 +17,7 @@ const SHOWN: usize = 10;
 /// What became of the rows.
 pub struct Report {
     /// Why the import ended before its rows did.
-    pub stopped: Option<Stop>,
+    stopped: Option<Stop>,
     bar: ProgressBar,
     begin: Instant,
     rows: u64,
@@ -59,6 +60,17 @@ impl Report {
             self.bar.set_message(message);
         }
         Ok(())
+    }
+
+    /// Notes why the import stops: the first reason, or else that a row may have been written.
+    pub fn stop(&mut self, stop: Stop) {
+        match &self.stopped {
+            None => self.stopped = Some(stop),
+            Some(first) if stop.status == UNKNOWN_STATUS && first.status != UNKNOWN_STATUS => {
+                self.stopped = Some(stop);
+            }
+            Some(_) => {}
+        }
     }
 
     fn add_refused(&mut self, row: &SettledRow) -> csv::Result<()> {
