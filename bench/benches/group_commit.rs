@@ -11,7 +11,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::future::join_all;
 use service_runtime::trace::TraceContext;
 use tokio::{runtime::LocalRuntime, time::Instant};
-use users_svc::group_commit::{GroupCommit, Handle};
+use users_svc::group_commit::{GroupCommit, Handle, Take};
 
 /// Enough for one iteration to dwarf the start of the process when instructions are counted.
 const QUERIES: u64 = 10_000;
@@ -19,8 +19,8 @@ const QUERIES: u64 = 10_000;
 fn group_commit(criterion: &mut Criterion) {
     let runtime = LocalRuntime::new().unwrap();
     let handle = runtime.block_on(async {
-        Handle::new(GroupCommit::new("bench", 128, 2, |queries: Vec<u64>| {
-            queries.into_iter().map(Ok).collect()
+        Handle::new(GroupCommit::new("bench", 128, 2, |take: Take<u64>| {
+            take().into_iter().map(Ok).collect()
         }))
     });
     let mut group = criterion.benchmark_group("group commit");

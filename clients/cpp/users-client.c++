@@ -127,18 +127,25 @@ Outcome invalid(capnp::List<FieldError>::Reader errors) {
   return {"{\"outcome\":\"invalid\",\"errors\":" + jsonList(errors) + "}", 3};
 }
 
-Outcome failed(const CallError& error) {
-  const char* names[] = {"unavailable", "unknown", "unimplemented"};
-  int failure = static_cast<int>(error.failure);
-  std::string outcome = names[failure];
-  // The detail is the client's own text, without characters that mean something to JSON.
-  return {"{\"outcome\":\"" + outcome + "\",\"detail\":\"" + error.detail.cStr() + "\"}", 4 + failure};
+std::string quoted(kj::StringPtr text) { return capnp::JsonCodec().encode(capnp::Text::Reader(text)).cStr(); }
+
+Outcome failed(const CallError& error, const Command& command) {
+  const std::string detail = quoted(error.detail);
+  const std::string id = quoted(command.option("id", "").c_str());
+  switch (error.failure) {
+    case Failure::UNAVAILABLE: return {"{\"outcome\":\"unavailable\",\"detail\":" + detail + "}", 4};
+    case Failure::UNKNOWN: return {"{\"outcome\":\"unknown\",\"detail\":" + detail + ",\"id\":" + id + "}", 5};
+    case Failure::UNIMPLEMENTED: return {"{\"outcome\":\"unimplemented\",\"detail\":" + detail + "}", 6};
+    case Failure::TOO_LARGE: break;
+  }
+  // Text that is not a UUID is no user's id.
+  if (command.verb == "get") return refused("notFound");
+  const std::string fault = "{\"field\":" + quoted(error.field) + ",\"reason\":" + detail + "}";
+  return {"{\"outcome\":\"invalid\",\"errors\":[" + fault + "]}", 3};
 }
 
-Outcome create(UsersClient& users, Command command) {
+Outcome create(UsersClient& users, const Command& command) {
   if (!command.options.count("email") || !command.options.count("name")) usage("create needs --email and --name");
-  // Picked here, and not for each attempt; the one that is given stays.
-  command.options.emplace("id", freshId());
   return users.call(
       Effect::WRITE,
       [&](Users::Client& service) {
@@ -189,13 +196,15 @@ Outcome list(UsersClient& users, const Command& command) {
       });
 }
 
-Outcome run(UsersClient& users, const Command& command) {
+Outcome run(UsersClient& users, Command command) {
+  // Picked here, and not for each attempt; the one that is given stays.
+  if (command.verb == "create") command.options.emplace("id", freshId());
   try {
     if (command.verb == "create") return create(users, command);
     if (command.verb == "get") return get(users, command);
     if (command.verb == "list") return list(users, command);
   } catch (const CallError& error) {
-    return failed(error);
+    return failed(error, command);
   }
   usage("there is no " + (command.verb.empty() ? std::string("verb") : command.verb));
 }

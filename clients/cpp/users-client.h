@@ -22,10 +22,14 @@
 
 #pragma once
 
+#include <capnp/dynamic.h>
 #include <capnp/ez-rpc.h>
+#include <capnp/message.h>
 #include <kj/async-io.h>
 
+#include <algorithm>
 #include <chrono>
+#include <type_traits>
 
 #include "users.capnp.h"
 
@@ -36,14 +40,20 @@ enum class Effect { READ, WRITE };
 enum class Failure {
   UNAVAILABLE,   // Nothing was written. Another attempt, later, may succeed.
   UNKNOWN,       // It may or may not have had its effect. Creating again with the same id settles it.
-  UNIMPLEMENTED  // This version of the service has no such method. Nothing was written.
+  UNIMPLEMENTED, // This version of the service has no such method. Nothing was written.
+  TOO_LARGE      // `CallError::field` must be shorter. Nothing was sent.
 };
 
 // What `UsersClient::call` throws.
 struct CallError {
   Failure failure;
   kj::StringPtr detail;
+  kj::StringPtr field = nullptr;  // With TOO_LARGE: the longest text of the request.
 };
+
+// Bytes of a request, which are nearly all text. The contract says so ("Limits"): a longer message would
+// cost the connection.
+constexpr uint64_t MAX_REQUEST_BYTES = 96 * 1024;
 
 // The users service at an address. It connects with the first call, and again when the connection
 // breaks. It makes one call at a time, on one thread.
@@ -58,22 +68,29 @@ public:
   template <typename Build, typename Read>
   auto call(Effect effect, Build&& build, Read&& read) {
     deadline = Clock::now() + timeout;
-    const Failure lost = effect == Effect::WRITE ? Failure::UNKNOWN : Failure::UNAVAILABLE;
+    const bool writes = effect == Effect::WRITE;
+    bool mayHaveWritten = false;
 
     for (bool isLastAttempt : {false, true}) {
-      if (!connect()) {
-        if (isLastAttempt) throw CallError{lost, "the call failed"};
-        throw CallError{Failure::UNAVAILABLE, "the users service cannot be reached"};
-      }
+      if (!connect()) throw notExecuted(mayHaveWritten, Failure::UNAVAILABLE, "the users service cannot be reached");
       try {
-        return attempt(build, read);
+        return attempt(build, read, mayHaveWritten);
       } catch (const TimedOut&) {
         connection = nullptr;
-        throw CallError{lost, "no answer in time"};
+        throw CallError{writes || mayHaveWritten ? Failure::UNKNOWN : Failure::UNAVAILABLE, "no answer in time"};
       } catch (const kj::Exception& error) {
+        switch (error.getType()) {
+          case kj::Exception::Type::UNIMPLEMENTED:
+            throw notExecuted(mayHaveWritten, Failure::UNIMPLEMENTED, "the users service has no such method");
+          case kj::Exception::Type::OVERLOADED:
+            throw notExecuted(mayHaveWritten, Failure::UNAVAILABLE,
+                              "the users service is overloaded; nothing was written");
+          default: break;
+        }
+        mayHaveWritten |= writes;
         const bool isBroken = error.getType() == kj::Exception::Type::DISCONNECTED;
         if (isBroken) connection = nullptr;
-        if (!isBroken || isLastAttempt) throw failed(error, lost);
+        if (!isBroken || isLastAttempt) throw notExecuted(mayHaveWritten, Failure::UNAVAILABLE, "the call failed");
       }
     }
     KJ_UNREACHABLE;
@@ -91,22 +108,46 @@ private:
   };
 
   template <typename Build, typename Read>
-  auto attempt(Build&& build, Read&& read) {
+  auto attempt(Build&& build, Read&& read, bool followsWrite) {
     auto request = build(connection->service);
-    request.initContext().setTimeoutMs(remainingMs());
+    checkSize(request.asReader());
+    // The service gets less time than the caller waits, so that its own "dropped" still arrives.
+    const auto reserve = std::clamp(timeout / 10, std::chrono::milliseconds(5), std::chrono::milliseconds(100));
+    if (deadline - Clock::now() <= reserve) throw notExecuted(followsWrite, Failure::UNAVAILABLE, "no time is left");
+    request.initContext().setTimeoutMs(remainingMs() - reserve.count());
+
     auto response = wait(request.send());
     lastResponseAt = Clock::now();
-    return read(response);
+    if constexpr (std::is_same_v<decltype(response), capnp::Response<CreateUserResponse>>) {
+      // The service may mean an attempt of this very call by `replayed`.
+      capnp::MallocMessageBuilder message;
+      message.setRoot(static_cast<CreateUserResponse::Reader>(response));
+      auto corrected = message.getRoot<CreateUserResponse>();
+      corrected.setReplayed(response.getReplayed() && !followsWrite);
+      return read(corrected.asReader());
+    } else {
+      return read(response);
+    }
   }
 
-  static CallError failed(const kj::Exception& error, Failure lost) {
-    switch (error.getType()) {
-      case kj::Exception::Type::UNIMPLEMENTED:
-        return {Failure::UNIMPLEMENTED, "the users service has no such method"};
-      case kj::Exception::Type::OVERLOADED:
-        return {Failure::UNAVAILABLE, "the users service is overloaded; nothing was written"};
-      default: return {lost, "the call failed"};
+  // The error of a call whose last attempt was not carried out. Once an attempt may have written, the
+  // outcome is unknown until an attempt settles it.
+  static CallError notExecuted(bool mayHaveWritten, Failure failure, kj::StringPtr detail) {
+    if (mayHaveWritten) return {Failure::UNKNOWN, "the call failed, and may or may not have had its effect"};
+    return {failure, detail};
+  }
+
+  static void checkSize(capnp::DynamicStruct::Reader request) {
+    if (request.totalSize().wordCount * sizeof(capnp::word) <= MAX_REQUEST_BYTES) return;
+    CallError error{Failure::TOO_LARGE, "must be shorter: the texts of a request have at most 98304 bytes in all"};
+    size_t longest = 0;
+    for (auto field : request.getSchema().getNonUnionFields()) {
+      if (!field.getType().isText() || !request.has(field)) continue;
+      const size_t size = request.get(field).as<capnp::Text>().size();
+      if (size > longest) error.field = field.getProto().getName();
+      longest = std::max(longest, size);
     }
+    throw error;
   }
 
   // Makes sure that there is a connection to a service that answers. EzRpcClient does not tell whether

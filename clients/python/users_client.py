@@ -39,6 +39,13 @@ T = TypeVar("T")
 CONNECT_TIMEOUT = 0.3
 """Seconds that connecting may take."""
 
+FIRST_ANSWER_TIMEOUT = 1.0
+"""Seconds that the first answer on a connection may take."""
+
+MAX_TEXT_BYTES = 96 * 1024
+"""Bytes of the texts of a request, in UTF-8 and in all. The contract says so ("Limits"): a longer message
+would cost the connection, and with it every other call."""
+
 
 def load_schema(path: str | os.PathLike[str] | None = None) -> Any:
     """Loads the contract: the file `path`, or else the one that the variable USERS_SCHEMA names, or else
@@ -63,7 +70,8 @@ class User:
 
 @dataclass(frozen=True)
 class Created:
-    """A user that is stored. `replayed`: an earlier call with the same id, email and name stored it."""
+    """A user that is stored. `replayed`: an earlier call with the same id, email and name stored it; never
+    said of what this call itself may have stored by an attempt whose answer was lost."""
 
     user: User
     replayed: bool
@@ -114,11 +122,34 @@ class Unavailable(UsersError):
 
 
 class UnknownOutcome(UsersError):
-    """The call may or may not have had its effect. Creating again with the same id settles it."""
+    """The create may or may not have had its effect. Creating again with the same id, which is `id`, email
+    and name settles it."""
+
+    def __init__(self, detail: str, id: str = "") -> None:
+        super().__init__(detail)
+        self.id = id
 
 
 class Unimplemented(UsersError):
     """This version of the service has no such method. Nothing was written."""
+
+
+class _Lost(Exception):
+    """An attempt that may or may not have been carried out."""
+
+    def __init__(self, detail: str, is_disconnect: bool = False) -> None:
+        super().__init__(detail)
+        self.is_disconnect = is_disconnect
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One attempt of a call: the service to ask, and what its answer means."""
+
+    users: Any
+    timeout_ms: int
+    follows_write: bool
+    """Whether an earlier attempt of the same call may have written."""
 
 
 class _Connection:
@@ -170,16 +201,18 @@ class UsersClient:
         """
         if id is None:
             id = str(uuid.uuid4())
+        _check_size(id=id, email=email, name=name)
 
-        async def call(users: Any, timeout_ms: int) -> Created:
+        async def call(attempt: _Attempt) -> Created:
             # Not by keywords: `name` is a parameter of pycapnp's own.
-            request = users.createUser_request()
+            request = attempt.users.createUser_request()
             request.id, request.email, request.name = id, email, name
-            request.context.timeoutMs = timeout_ms
+            request.context.timeoutMs = attempt.timeout_ms
             answer = await request.send()
             which = answer.which()
             if which == "user":
-                return Created(_user(answer.user), answer.replayed)
+                # The service may mean an attempt of this very call.
+                return Created(_user(answer.user), answer.replayed and not attempt.follows_write)
             if which == "invalid":
                 raise Invalid(_field_errors(answer.invalid))
             if which == "emailTaken":
@@ -188,14 +221,22 @@ class UsersClient:
                 raise IdConflict("a user with this id has another e-mail address or name")
             raise UnknownOutcome(f"an outcome of a later version: {which}")
 
-        return await self._call(call, writes=True)
+        try:
+            return await self._call(call, writes=True)
+        except UnknownOutcome as error:
+            error.id = id
+            raise
 
     async def get(self, id: str) -> User | None:
         """Reads a user, or returns None when none has this id."""
+        try:
+            _check_size(id=id)
+        except Invalid:
+            return None  # Text that is not a UUID is no user's id.
 
-        async def call(users: Any, timeout_ms: int) -> User | None:
-            request = users.getUser_request()
-            request.id, request.context.timeoutMs = id, timeout_ms
+        async def call(attempt: _Attempt) -> User | None:
+            request = attempt.users.getUser_request()
+            request.id, request.context.timeoutMs = id, attempt.timeout_ms
             answer = await request.send()
             return _user(answer.user) if answer.which() == "user" else None
 
@@ -206,11 +247,12 @@ class UsersClient:
         # The contract cannot carry other numbers. The service refuses the rest of them in these words.
         if not 0 <= page_size < 2**32:
             raise Invalid([FieldError("pageSize", "must be from 1 to 100")])
+        _check_size(pageToken=page_token)
 
-        async def call(users: Any, timeout_ms: int) -> Page:
-            request = users.listUsers_request()
+        async def call(attempt: _Attempt) -> Page:
+            request = attempt.users.listUsers_request()
             request.pageSize, request.pageToken = page_size, page_token
-            request.context.timeoutMs = timeout_ms
+            request.context.timeoutMs = attempt.timeout_ms
             answer = await request.send()
             if answer.which() == "invalid":
                 raise Invalid(_field_errors(answer.invalid))
@@ -230,64 +272,103 @@ class UsersClient:
             if not token:
                 return
 
-    async def _call(self, call: Callable[[Any, int], Awaitable[T]], *, writes: bool) -> T:
-        """Makes a call, and once more on a new connection when the old one breaks: ids make that safe."""
+    async def _call(self, call: Callable[[_Attempt], Awaitable[T]], *, writes: bool) -> T:
+        """Makes a call, and once more on a new connection when the old one breaks: ids make that safe.
+
+        Once an attempt may have written, the outcome is unknown until an attempt settles it."""
         end = time.monotonic() + self._timeout
-        sent = False
+        # The service gets less time than the caller waits, so that its own "dropped" still arrives.
+        service_end = end - min(max(self._timeout / 10, 0.005), 0.1)
+        may_have_written = False
         for last_attempt in (False, True):
-            connection: _Connection | None = None
             try:
-                connection = await self._connected()
-                connection.calls_in_flight += 1
-                left = end - time.monotonic()
-                sent = True
-                return await asyncio.wait_for(call(connection.users, max(1, int(left * 1000))), left)
-
-            except (asyncio.TimeoutError, OSError) as error:
-                self._abandon(connection)
-                if sent:
+                connection = await self._connected(service_end)
+                left = service_end - time.monotonic()
+                attempt = _Attempt(connection.users, max(1, int(left * 1000)), may_have_written)
+                return await self._attempt(connection, call(attempt), end)
+            except (Unavailable, Unimplemented) as error:
+                if may_have_written:
+                    raise UnknownOutcome(f"the call failed, and then {error}") from error
+                raise
+            except _Lost as error:
+                may_have_written |= writes
+                if last_attempt or not error.is_disconnect:
                     kind = UnknownOutcome if writes else Unavailable
-                    raise kind("no answer in time") from error
-                raise Unavailable("the users service cannot be reached") from error
-
-            except capnp.KjException as error:
-                if error.type == "UNIMPLEMENTED":
-                    raise Unimplemented("the users service has no such method") from error
-                if error.type == "OVERLOADED":
-                    raise Unavailable("the users service is overloaded; nothing was written") from error
-                self._abandon(connection)
-                if last_attempt or error.type != "DISCONNECTED":
-                    kind = UnknownOutcome if writes and sent else Unavailable
-                    raise kind("the call failed" if sent else "the users service cannot be reached") from error
-
-            finally:
-                if connection:
-                    connection.calls_in_flight -= 1
-                    if connection is not self._current and not connection.calls_in_flight:
-                        connection.stream.close()
+                    raise kind(str(error)) from error
         raise AssertionError("unreachable")
 
-    def _abandon(self, connection: _Connection | None) -> None:
+    async def _attempt(self, connection: _Connection, call: Awaitable[T], end: float) -> T:
+        try:
+            return await asyncio.wait_for(call, end - time.monotonic())
+        except (asyncio.TimeoutError, OSError) as error:
+            self._abandon(connection)
+            raise _Lost("no answer in time") from error
+        except capnp.KjException as error:
+            if error.type == "UNIMPLEMENTED":
+                raise Unimplemented("the users service has no such method") from error
+            if error.type == "OVERLOADED":
+                raise Unavailable("the users service is overloaded; nothing was written") from error
+            self._abandon(connection)
+            raise _Lost("the call failed", error.type == "DISCONNECTED") from error
+        finally:
+            connection.calls_in_flight -= 1
+            if connection is not self._current and not connection.calls_in_flight:
+                connection.stream.close()
+
+    def _abandon(self, connection: _Connection) -> None:
         """Makes the next call connect anew."""
         if self._current is connection:
             self._current = None
 
-    async def _connected(self) -> _Connection:
-        async with self._connecting:
-            if self._current is None:
-                stream = await asyncio.wait_for(
-                    capnp.AsyncIoStream.create_connection(host=self._host, port=self._port),
-                    CONNECT_TIMEOUT,
-                )
-                connection = _Connection(stream, self._schema)
-                connection.watch = asyncio.create_task(self._watch(connection))
-                self._current = connection
-            return self._current
+    async def _connected(self, end: float) -> _Connection:
+        """The current connection, or a new one, with this call counted, while there is time for it."""
+
+        async def connected() -> _Connection:
+            async with self._connecting:
+                if self._current is None:
+                    self._current = await self._connect()
+                # Now, before another call that ends closes it.
+                self._current.calls_in_flight += 1
+                return self._current
+
+        try:
+            return await asyncio.wait_for(connected(), end - time.monotonic())
+        except (asyncio.TimeoutError, OSError, capnp.KjException) as error:
+            raise Unavailable("the users service cannot be reached") from error
+
+    async def _connect(self) -> _Connection:
+        """Connects, and makes sure by a first answer that a users service is at the other end: nothing is
+        written through a connection that never worked."""
+        connect = capnp.AsyncIoStream.create_connection(host=self._host, port=self._port)
+        stream = await asyncio.wait_for(connect, CONNECT_TIMEOUT)
+        connection = _Connection(stream, self._schema)
+        try:
+            await asyncio.wait_for(connection.users.health(), FIRST_ANSWER_TIMEOUT)
+        except BaseException as error:
+            # A service that is older than this question answers too.
+            if getattr(error, "type", "") != "UNIMPLEMENTED":
+                stream.close()
+                raise
+        connection.watch = asyncio.create_task(self._watch(connection))
+        return connection
 
     async def _watch(self, connection: _Connection) -> None:
         """Abandons a connection as soon as it has ended, before a call is lost on it."""
         await connection.rpc.on_disconnect()
         self._abandon(connection)
+
+
+def _check_size(**texts: str) -> None:
+    """Raises `Invalid` for texts that no request can carry."""
+    sizes: dict[str, int] = {}
+    for field, text in texts.items():
+        try:
+            sizes[field] = len(text.encode())
+        except UnicodeEncodeError:
+            raise Invalid([FieldError(field, "must be UTF-8")]) from None
+    if sum(sizes.values()) > MAX_TEXT_BYTES:
+        reason = f"must be shorter: the texts of a request have at most {MAX_TEXT_BYTES} bytes in all"
+        raise Invalid([FieldError(max(sizes, key=lambda field: sizes[field]), reason)])
 
 
 def _user(user: Any) -> User:
@@ -327,7 +408,8 @@ async def run(users: UsersClient, args: argparse.Namespace) -> tuple[dict[str, A
         return {"outcome": "invalid", "errors": [asdict(e) for e in error.errors]}, 3
     except UsersError as error:
         outcome, status = OUTCOMES[type(error)]
-        return {"outcome": outcome, "detail": str(error)}, status
+        settled_by = {"id": error.id} if isinstance(error, UnknownOutcome) else {}
+        return {"outcome": outcome, "detail": str(error), **settled_by}, status
 
 
 def parser() -> argparse.ArgumentParser:

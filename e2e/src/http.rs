@@ -19,6 +19,8 @@ pub struct Http {
 pub struct Answer {
     pub status: u16,
     pub location: Option<String>,
+    /// Whether it has `Idempotency-Replayed: true`.
+    pub is_replay: bool,
     pub body: Value,
 }
 
@@ -83,10 +85,14 @@ impl Http {
 
 fn answer(response: Result<Response<Body>, ureq::Error>) -> Result<Answer, ureq::Error> {
     let mut response = response?;
-    let location = response.headers().get("location");
+    let header = |name| {
+        let value = response.headers().get(name)?;
+        Some(value.to_str().unwrap().to_owned())
+    };
     Ok(Answer {
         status: response.status().as_u16(),
-        location: location.map(|value| value.to_str().unwrap().to_owned()),
+        location: header("location"),
+        is_replay: header("idempotency-replayed").as_deref() == Some("true"),
         body: response.body_mut().read_json()?,
     })
 }

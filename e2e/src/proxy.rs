@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -21,6 +21,14 @@ pub enum Fault {
     SwallowAnswers,
 }
 
+/// A server that accepts connections and never says anything.
+pub fn silent_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || listener.incoming().collect::<Result<Vec<TcpStream>, _>>());
+    addr
+}
+
 /// A proxy on a port of its own. Its threads end with the process.
 #[derive(Clone)]
 pub struct Proxy {
@@ -32,6 +40,9 @@ struct Link {
     target: SocketAddr,
     fault: Mutex<Fault>,
     open: Mutex<Vec<TcpStream>>,
+    /// Connections made so far, and how many of them, the first ones, are silent until they are cut.
+    made: AtomicUsize,
+    silent: AtomicUsize,
 }
 
 impl Proxy {
@@ -42,6 +53,8 @@ impl Proxy {
             target,
             fault: Mutex::new(Fault::None),
             open: Mutex::default(),
+            made: AtomicUsize::new(0),
+            silent: AtomicUsize::new(0),
         });
         let acceptor = link.clone();
         thread::spawn(move || {
@@ -54,6 +67,12 @@ impl Proxy {
 
     pub fn set(&self, fault: Fault) {
         *self.link.fault.lock().unwrap() = fault;
+    }
+
+    /// Passes nothing on, in either direction, for the connections that there are; new ones work.
+    pub fn silence_open(&self) {
+        let made = self.link.made.load(Ordering::SeqCst);
+        self.link.silent.store(made, Ordering::SeqCst);
     }
 
     /// Ends all connections, with a reset where data are on their way.
@@ -75,6 +94,7 @@ impl Link {
             return;
         };
         let ended = Arc::new(AtomicBool::new(false));
+        let number = self.made.fetch_add(1, Ordering::SeqCst);
         for (from, to, answers) in [(client, &server, false), (&server, client, true)] {
             let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
             from.set_nodelay(true).unwrap();
@@ -84,7 +104,7 @@ impl Link {
 
             let (link, ended) = (self.clone(), ended.clone());
             thread::spawn(move || {
-                link.pump(&from, &to, answers, &ended);
+                link.pump(&from, &to, (number, answers), &ended);
                 ended.store(true, Ordering::Relaxed);
                 let _ = to.shutdown(Shutdown::Both);
                 let _ = from.shutdown(Shutdown::Both);
@@ -93,7 +113,13 @@ impl Link {
     }
 
     /// Passes on what one side sends, until a side ends.
-    fn pump(&self, mut from: &TcpStream, mut to: &TcpStream, answers: bool, ended: &AtomicBool) {
+    fn pump(
+        &self,
+        mut from: &TcpStream,
+        mut to: &TcpStream,
+        (number, answers): (usize, bool),
+        ended: &AtomicBool,
+    ) {
         let mut buffer = [0; 16 * 1024];
         while !ended.load(Ordering::Relaxed) {
             let read = match from.read(&mut buffer) {
@@ -103,7 +129,7 @@ impl Link {
                 Ok(0) | Err(_) => return,
                 Ok(read) => read,
             };
-            while self.holds(answers) && !ended.load(Ordering::Relaxed) {
+            while self.holds(number, answers) && !ended.load(Ordering::Relaxed) {
                 thread::sleep(Duration::from_millis(5));
             }
 
@@ -126,9 +152,11 @@ impl Link {
         }
     }
 
-    /// Whether nothing passes now in the direction of the answers, or of the requests.
-    fn holds(&self, answers: bool) -> bool {
+    /// Whether nothing passes now on the connection with this number, in the direction of the answers or of
+    /// the requests.
+    fn holds(&self, number: usize, answers: bool) -> bool {
         match self.fault() {
+            _ if number < self.silent.load(Ordering::SeqCst) => true,
             Fault::BlackHole => true,
             Fault::SwallowAnswers => answers,
             _ => false,

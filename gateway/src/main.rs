@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use gateway::{Command, Settings};
 use service_runtime::{logging, process, settings};
 
 fn main() -> anyhow::Result<ExitCode> {
-    settings::load_dotenv()?;
-    let settings = Settings::parse();
+    let settings: Settings = settings::parse()?;
     if let Some(Command::Healthcheck) = settings.command {
         return Ok(gateway::healthcheck(&settings));
     }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Parser, Subcommand};
-use service_runtime::settings::{ProcessSettings, count, milliseconds};
+use service_runtime::settings::{ProcessSettings, listen_addr, milliseconds, number};
 use users_client::Endpoints;
 
 /// HTTP gateway of the users service: takes `POST /users` and `GET /users/{id}`, and calls the
@@ -18,8 +18,8 @@ pub struct Settings {
     #[allow(missing_docs)]
     pub command: Option<Command>,
 
-    /// IP address and port to serve HTTP on.
-    #[arg(long, env = "HTTP_ADDR", default_value = "0.0.0.0:3000")]
+    /// IP address or host name, and port, to serve HTTP on.
+    #[arg(long, env = "HTTP_ADDR", default_value = "0.0.0.0:3000", value_parser = listen_addr)]
     pub http_addr: SocketAddr,
 
     /// Host (a name or an IP address) and port of the users service, several with commas between them.
@@ -40,7 +40,8 @@ pub struct Settings {
 
     /// Calls to the users service in flight at once; further requests are answered 503. Too low
     /// refuses what could be served, too high lets an overload slow down everyone.
-    #[arg(long, env = "MAX_IN_FLIGHT", default_value_t = 4096, value_parser = count())]
+    #[arg(long, env = "MAX_IN_FLIGHT", default_value = "4096")]
+    #[arg(value_parser = number(1..=1_000_000))]
     pub max_in_flight: usize,
 
     #[command(flatten)]

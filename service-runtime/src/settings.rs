@@ -1,11 +1,15 @@
 //! Settings that both services have, and how settings are read: from the environment, once, at start.
+//! Every error names the variable, says what would be right, and shows no secret.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::ffi::OsString;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::{env, error::Error as _, ops::RangeInclusive, time::Duration};
 
-use anyhow::Context as _;
-use clap::{Args, builder::RangedU64ValueParser};
+use anyhow::{anyhow, bail};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Args, Parser};
 
-use crate::logging::LogFormat;
+use crate::{dotenv, logging::LogFormat};
 
 /// What operators want to know; of the database driver and the migrations, only what goes wrong.
 const DEFAULT_LOG: &str = "info,postgres=warn,refinery_core=warn";
@@ -15,13 +19,15 @@ const DEFAULT_LOG: &str = "info,postgres=warn,refinery_core=warn";
 pub struct ProcessSettings {
     /// Threads that serve requests. 0: one per core. Fewer leave cores to others; more than cores
     /// only add switches between them.
-    #[arg(long, env = "WORKERS", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, env = "WORKERS", default_value = "0", hide_default_value = true)]
+    #[arg(value_parser = number(0..=1024))]
     pub workers: usize,
 
     /// Connections open at once; further ones wait in the kernel's backlog. Too low turns clients
     /// away, too high lets them use up file descriptors and memory: of the gateway, 12 KiB for one
     /// that idles, 130 KiB for one that holds back the largest body; of the users service, 6 KiB.
-    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = count())]
+    #[arg(long, env = "MAX_CONNECTIONS", default_value = "10000")]
+    #[arg(value_parser = number(1..=1_000_000))]
     pub max_connections: usize,
 
     /// Milliseconds that requests in flight get to finish after SIGTERM. Keep it below the time
@@ -34,8 +40,8 @@ pub struct ProcessSettings {
     #[arg(default_value = "10000", value_parser = milliseconds)]
     pub drain_timeout: Duration,
 
-    /// IP address and port to serve metrics for Prometheus on. Not for the public.
-    #[arg(long, env = "ADMIN_ADDR")]
+    /// IP address or host name, and port, to serve metrics for Prometheus on. Not for the public.
+    #[arg(long, env = "ADMIN_ADDR", value_parser = admin_addr)]
     pub admin_addr: Option<SocketAddr>,
 
     /// Form of the log lines on standard error.
@@ -47,26 +53,93 @@ pub struct ProcessSettings {
     pub rust_log: String,
 }
 
-/// Loads `.env` of the working directory, when there is one, into the environment. What is set
-/// already stays.
-pub fn load_dotenv() -> anyhow::Result<()> {
-    if Path::new(".env").exists() {
-        dotenvy::from_filename(".env").context("the file .env cannot be read")?;
-    }
-    Ok(())
+/// Reads a program's settings: from its arguments, the environment, and `.env` of the working directory.
+/// What is set already wins over the file. Ends the process when it was asked for `--help`.
+pub fn parse<S: Parser>() -> anyhow::Result<S> {
+    dotenv::load()?;
+    parse_from(env::args_os())
 }
 
-/// Parses a number of milliseconds, at least 1.
+/// The same from these arguments and the environment.
+pub fn parse_from<S: Parser>(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> anyhow::Result<S> {
+    let mut command = S::command();
+    command.build();
+    for name in command.get_arguments().filter_map(clap::Arg::get_env) {
+        if env::var_os(name).is_some_and(|value| value.to_str().is_none()) {
+            bail!("{} must be UTF-8", name.display());
+        }
+    }
+    S::try_parse_from(arguments).map_err(|error| explain(&command, &error))
+}
+
+/// Says what is wrong with the value of a variable. Of what is no value, clap's own error is better.
+fn explain(command: &clap::Command, error: &clap::Error) -> anyhow::Error {
+    let context = |kind| error.get(kind);
+    let Some(ContextValue::String(option)) = context(ContextKind::InvalidArg) else {
+        error.exit()
+    };
+    let Some(ContextValue::String(value)) = context(ContextKind::InvalidValue) else {
+        error.exit()
+    };
+    let mut arguments = command.get_arguments();
+    let Some(argument) = arguments.find(|argument| argument.to_string() == *option) else {
+        error.exit()
+    };
+
+    let name = argument.get_env().unwrap_or_default().display();
+    let shown = if argument.is_hide_env_values_set() {
+        String::new()
+    } else {
+        format!("={value:?}")
+    };
+    let what = match (error.source(), context(ContextKind::ValidValue)) {
+        (Some(what), _) => what.to_string(),
+        (None, Some(ContextValue::Strings(valid))) if !valid.is_empty() => {
+            format!("must be one of {}", valid.join(", "))
+        }
+        (None, _) => "must not be empty".into(),
+    };
+    let defaults = argument.get_default_values().iter();
+    let example = defaults.map(|default| format!(", for example {name}={}", default.display()));
+    anyhow!("{name}{shown}: {what}{}", example.collect::<String>())
+}
+
+/// Parses an address to listen on. A name is looked up, now and once.
+pub fn listen_addr(text: &str) -> Result<SocketAddr, String> {
+    let addrs = text.to_socket_addrs().ok().into_iter().flatten();
+    // IPv4 first: a container may know ::1 by name without having it.
+    let addr = addrs.min_by_key(SocketAddr::is_ipv6);
+    addr.ok_or("must be an IP address or a name of this machine, and a port".into())
+}
+
+/// The same, with an example, because there is no default.
+fn admin_addr(text: &str) -> Result<SocketAddr, String> {
+    listen_addr(text).map_err(|error| error + ", for example ADMIN_ADDR=127.0.0.1:9000")
+}
+
+/// Parses a number of milliseconds. Below ten, half of it, as the database's limit for locks is, would round
+/// to next to nothing, and to none at all at one.
 pub fn milliseconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
-        Ok(ms @ 1..=86_400_000) => Ok(Duration::from_millis(ms)),
-        _ => Err("must be a number of milliseconds, from 1 to 86400000 (a day)".into()),
+        Ok(ms @ 10..=86_400_000) => Ok(Duration::from_millis(ms)),
+        _ => Err("must be a number of milliseconds, from 10 to 86400000 (a day)".into()),
     }
 }
 
-/// The parser of a number of things, of which there must be at least one.
-pub fn count() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..=1_000_000)
+/// The parser of a number of things.
+pub fn number(
+    range: RangeInclusive<usize>,
+) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
+    move |text| match text.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(format!(
+            "must be a number from {} to {}",
+            range.start(),
+            range.end()
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -76,7 +149,7 @@ mod tests {
     #[test]
     fn durations_have_bounds() {
         assert_eq!(milliseconds("250"), Ok(Duration::from_millis(250)));
-        for bad in ["0", "-1", "", "5s", "1e3", "99999999999"] {
+        for bad in ["0", "9", "-1", "", "5s", "1e3", "99999999999"] {
             assert!(milliseconds(bad).is_err(), "{bad}");
         }
     }

@@ -9,7 +9,7 @@ use std::{io, thread};
 use anyhow::{Context as _, anyhow, bail};
 use clap::Parser;
 use postgres_server::Server;
-use service_runtime::process::listen;
+use service_runtime::{process::listen, settings::parse_from};
 use tokio_util::sync::CancellationToken;
 
 const DATABASE: &str = "users";
@@ -62,8 +62,8 @@ pub fn run(settings: &Settings, shutdown: &CancellationToken) -> anyhow::Result<
         "--migrate-on-start=true",
     ];
     let services = Services {
-        users: users_svc::Settings::try_parse_from(users)?,
-        gateway: gateway::Settings::try_parse_from(["gateway", "--users-addr", &users_addr])?,
+        users: parse_from(users)?,
+        gateway: parse_from(["gateway", "--users-addr", &users_addr])?,
         users_listener,
         gateway_listener,
     };
@@ -123,8 +123,8 @@ impl Services {
 
 /// The gateway's listener and the users service's.
 fn listeners() -> anyhow::Result<(TcpListener, TcpListener)> {
-    let gateway = gateway::Settings::try_parse_from(["gateway"])?;
-    let mut users = users_svc::Settings::try_parse_from(["users-svc"])?;
+    let gateway: gateway::Settings = parse_from(["gateway"])?;
+    let mut users: users_svc::Settings = parse_from(["users-svc"])?;
     if std::env::var_os("RPC_ADDR").is_none() {
         // On a workstation, only this machine may call it.
         users.rpc_addr.set_ip([127, 0, 0, 1].into());

@@ -4,6 +4,7 @@
 //! arrived while the last batch ran is the next one: the busier, the fewer commits per call.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,13 +31,20 @@ pub struct GroupCommit<Q, A> {
     max_batch: usize,
     max_running: usize,
     metrics: BatchMetrics,
-    execute: Box<dyn Fn(Vec<Q>) -> BatchResults<A> + Send + Sync>,
+    execute: Box<Execute<Q, A>>,
 }
 
-/// The calls that wait, and how many batches run.
+/// Takes the queries of a batch out of the queue, which may be none. It is called once, when there is a
+/// connection for them, so that a call whose time runs out before has not been executed.
+pub type Take<'a, Q> = &'a mut dyn FnMut() -> Vec<Q>;
+type Execute<Q, A> = dyn Fn(Take<Q>) -> BatchResults<A> + Send + Sync;
+
+/// The calls that wait, and the batches that run.
 struct Queue<Q, A> {
     waiting: VecDeque<Job<Q, A>>,
     running: usize,
+    /// Those of the running batches that have yet to take their calls.
+    taking: usize,
 }
 
 /// A call that waits for its batch.
@@ -66,12 +74,13 @@ impl<Q: Send + 'static, A: Send + 'static> GroupCommit<Q, A> {
         name: &'static str,
         max_batch: usize,
         max_running: usize,
-        execute: impl Fn(Vec<Q>) -> BatchResults<A> + Send + Sync + 'static,
+        execute: impl Fn(Take<Q>) -> BatchResults<A> + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
             queue: Mutex::new(Queue {
                 waiting: VecDeque::new(),
                 running: 0,
+                taking: 0,
             }),
             max_batch,
             max_running,
@@ -106,12 +115,11 @@ impl<Q: Send + 'static, A: Send + 'static> GroupCommit<Q, A> {
             return None;
         }
 
-        let jobs = queue.claim(self.max_batch, now);
         queue.running += 1;
-        self.metrics.waiting(queue.waiting.len());
+        queue.taking += 1;
         Some(Batch {
             group_commit: self.clone(),
-            jobs,
+            has_taken: false,
         })
     }
 
@@ -120,7 +128,8 @@ impl<Q: Send + 'static, A: Send + 'static> GroupCommit<Q, A> {
         let Some(first) = queue.waiting.front() else {
             return false;
         };
-        let full = queue.waiting.len() >= self.max_batch;
+        // What waits is for the batch that is about to take it.
+        let full = queue.taking == 0 && queue.waiting.len() >= self.max_batch;
         let slow = now - first.queued_at >= SLOW_BATCH;
         queue.running == 0 || ((full || slow) && queue.running < self.max_running)
     }
@@ -235,26 +244,30 @@ where
 /// Jobs that go to the database together. Counts as running until it is dropped.
 struct Batch<Q, A> {
     group_commit: Arc<GroupCommit<Q, A>>,
-    jobs: Vec<Job<Q, A>>,
+    has_taken: bool,
 }
 
 impl<Q, A> Batch<Q, A> {
     /// Executes the queries and answers their callers.
     fn run(mut self) {
         let begin = Instant::now();
-        let (mut queries, mut callers, mut traces) = (Vec::new(), Vec::new(), Vec::new());
-        for job in self.jobs.drain(..) {
-            queries.push(job.query);
-            callers.push((job.thread, job.reply));
-            traces.extend(job.trace.sampled.then_some(job.trace));
-        }
-        let GroupCommit { name, metrics, .. } = &*self.group_commit;
-        metrics.started(queries.len());
-        // The batch belongs to many traces, so its span is the root of its own and links to them.
-        let span =
-            (!traces.is_empty()).then(|| Span::linked(name, SpanKind::Client, None, &traces));
+        let group_commit = self.group_commit.clone();
+        let (mut callers, mut span) = (Vec::new(), None);
+        let mut take = || {
+            let mut traces = Vec::new();
+            let take = |job: Job<Q, A>| {
+                callers.push((job.thread, job.reply));
+                traces.extend(job.trace.sampled.then_some(job.trace));
+                job.query
+            };
+            let queries = self.take().into_iter().map(take).collect();
+            // The batch belongs to many traces, so its span is the root of its own and links to them.
+            span = (!traces.is_empty())
+                .then(|| Span::linked(group_commit.name, SpanKind::Client, None, &traces));
+            queries
+        };
 
-        let execute = AssertUnwindSafe(|| (self.group_commit.execute)(queries));
+        let execute = AssertUnwindSafe(|| (group_commit.execute)(&mut take));
         let Ok(results) = catch_unwind(execute) else {
             // Dropping the callers tells them that the outcome is unknown.
             return tracing::error!("a batch panicked");
@@ -263,14 +276,29 @@ impl<Q, A> Batch<Q, A> {
         if let Some(span) = span {
             span.end();
         }
-        metrics.ended(begin.elapsed());
+        group_commit.metrics.ended(begin.elapsed());
         answer(callers, results);
+    }
+
+    /// Takes the jobs that wait now.
+    fn take(&mut self) -> Vec<Job<Q, A>> {
+        let GroupCommit { queue, metrics, .. } = &*self.group_commit;
+        let mut queue = queue.lock();
+        if !mem::replace(&mut self.has_taken, true) {
+            queue.taking -= 1;
+        }
+        let jobs = queue.claim(self.group_commit.max_batch, Instant::now());
+        metrics.waiting(queue.waiting.len());
+        metrics.started(jobs.len());
+        jobs
     }
 }
 
 impl<Q, A> Drop for Batch<Q, A> {
     fn drop(&mut self) {
-        self.group_commit.queue.lock().running -= 1;
+        let mut queue = self.group_commit.queue.lock();
+        queue.running -= 1;
+        queue.taking -= usize::from(!self.has_taken);
     }
 }
 
@@ -310,7 +338,8 @@ mod tests {
         let (report, batches) = blocking::channel();
         let (gate, wait) = blocking::channel();
         let wait = Mutex::new(wait);
-        let group_commit = GroupCommit::new("test", 4, max_running, move |queries: Vec<u32>| {
+        let group_commit = GroupCommit::new("test", 4, max_running, move |take: Take<u32>| {
+            let queries = take();
             report.send(queries.clone()).unwrap();
             let go: bool = wait.lock().recv().unwrap();
             assert!(go, "a test lets this batch panic");
@@ -463,6 +492,31 @@ mod tests {
             assert_eq!(batches.recv().unwrap(), [2], "1 was given up");
             gate.send(true).unwrap();
             assert_eq!(answers(next).await, [Ok(2)]);
+        });
+    }
+
+    #[test]
+    fn call_whose_time_runs_out_before_its_batch_has_a_connection_is_not_executed() {
+        block_on(async {
+            let (connect, connected) = blocking::channel();
+            let (report, batches) = blocking::channel();
+            let connected = Mutex::new(connected);
+            let group_commit = GroupCommit::new("test", 4, 1, move |take: Take<u32>| {
+                let () = connected.lock().recv().unwrap();
+                let queries = take();
+                report.send(queries.clone()).unwrap();
+                queries.into_iter().map(Ok).collect()
+            });
+            let handle = Rc::new(Handle::new(group_commit));
+            let soon = Instant::now() + Duration::from_millis(30);
+            let late = submit(&handle, 0..1, soon).await;
+            let in_time = submit(&handle, 1..3, in_a_minute()).await;
+            assert_eq!(answers(late).await, [Err(CallFailure::NotExecuted)]);
+
+            connect.send(()).unwrap();
+
+            assert_eq!(answers(in_time).await, [Ok(1), Ok(2)]);
+            assert_eq!(batches.recv().unwrap(), [1, 2]);
         });
     }
 

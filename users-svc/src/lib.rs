@@ -6,7 +6,6 @@
 mod batch_metrics;
 mod call;
 mod connection;
-mod database_url;
 pub mod group_commit;
 mod migrations;
 pub mod outcome;
@@ -16,9 +15,12 @@ mod settings;
 mod store;
 mod user;
 
-use std::{net::TcpListener, sync::Arc, thread};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::mpsc::{self, TryRecvError};
+use std::thread;
 
-use anyhow::anyhow;
+use anyhow::bail;
 use service_runtime::workers;
 use tokio_util::sync::CancellationToken;
 
@@ -38,27 +40,33 @@ pub fn run(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let database = settings.database()?;
-    let store = Arc::new(Store::new(database.clone(), settings));
+    let store = Arc::new(Store::new(&database, settings));
     let queues = Queues::new(settings, &store);
     let admission = Admission::new(settings.max_in_flight);
 
     tracing::info!(addr = %listener.local_addr()?, "users-svc listening");
-    thread::scope(|scope| {
-        let schema = scope.spawn(|| {
-            let ready = migrations::wait_for_schema(&database, settings.migrate_on_start, shutdown);
-            match &ready {
-                Ok(()) => admission.open(),
-                Err(_) => shutdown.cancel(),
-            }
-            ready
-        });
+    let (report, schema_checked) = mpsc::channel();
+    let (opened, stop) = (admission.clone(), shutdown.clone());
+    let migrate_first = settings.migrate_on_start;
+    thread::spawn(move || {
+        // Whatever goes wrong here, a panic included, ends the service.
+        let stop_all = stop.clone().drop_guard();
+        let ready = migrations::wait_for_schema(&database, migrate_first, &stop);
+        let is_ready = ready.is_ok();
+        let _ = report.send(ready);
+        if is_ready {
+            opened.open();
+            stop_all.disarm();
+        }
+    });
 
-        let worker = || UsersWorker::new(admission.clone(), &queues);
-        let served = workers::run(listener, &settings.process, shutdown, worker);
+    let worker = || UsersWorker::new(admission.clone(), &queues);
+    workers::run(listener, &settings.process, shutdown, worker)?;
 
-        let ready = schema.join();
-        ready
-            .map_err(|_| anyhow!("checking the schema panicked"))?
-            .and(served)
-    })
+    match schema_checked.try_recv() {
+        Ok(ready) => ready,
+        // A migration is not waited for: PostgreSQL undoes it when it is left.
+        Err(TryRecvError::Empty) => Ok(()),
+        Err(TryRecvError::Disconnected) => bail!("checking the schema panicked"),
+    }
 }

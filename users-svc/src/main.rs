@@ -2,14 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use service_runtime::process::{Process, listen};
 use service_runtime::{logging, settings};
 use users_svc::{Command, Settings};
 
 fn main() -> anyhow::Result<ExitCode> {
-    settings::load_dotenv()?;
-    let settings = Settings::parse();
+    let settings: Settings = settings::parse()?;
     logging::init(settings.process.log_format, &settings.process.rust_log);
     match settings.command {
         Some(Command::Migrate) => {

@@ -3,9 +3,11 @@
 use std::{mem, thread, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use postgres::{Client, Config, NoTls, error::SqlState};
+use postgres::{Client, error::SqlState};
 use refinery::Migration;
 use tokio_util::sync::CancellationToken;
+
+use crate::store::database::{Database, warn_unless_durable, within};
 
 mod embedded {
     refinery::embed_migrations!("migrations");
@@ -13,22 +15,28 @@ mod embedded {
 
 /// Pause between attempts to reach a database that is not there when the service starts.
 const DATABASE_RETRY: Duration = Duration::from_millis(250);
+/// How long a migration may take, the wait for another instance that migrates included.
+const MIGRATION_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long the check of the schema may take.
+const CHECK_LIMIT: Duration = Duration::from_secs(10);
 /// The advisory lock that is held while migrating; others wait. "users" in ASCII.
 const LOCK: i64 = 0x75_73_65_72_73;
 
 /// Brings the schema up to date, and returns the names of the migrations that were applied.
 /// Instances that do so at the same time take turns.
-pub fn migrate(database: &Config) -> anyhow::Result<Vec<String>> {
+pub fn migrate(database: &Database) -> anyhow::Result<Vec<String>> {
     let mut client = connect(database)?;
-    // A migration may take as long as the table needs; the limits are for requests.
-    client.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0")?;
-    client.execute("SELECT pg_advisory_lock($1)", &[&LOCK])?;
-    // The lock ends with the connection.
-    let report = embedded::migrations::runner()
-        // A newer release may have migrated already and this one still run beside it.
-        .set_abort_missing(false)
-        .run(&mut client)
-        .context("a migration failed")?;
+    let report = within(MIGRATION_LIMIT, || {
+        // A migration may take as long as the table needs; the limits are for requests.
+        client.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0")?;
+        client.execute("SELECT pg_advisory_lock($1)", &[&LOCK])?;
+        // The lock ends with the connection.
+        embedded::migrations::runner()
+            // A newer release may have migrated already and this one still run beside it.
+            .set_abort_missing(false)
+            .run(&mut client)
+            .context("a migration failed")
+    })?;
     let applied = report.applied_migrations().iter();
     let applied: Vec<_> = applied.map(ToString::to_string).collect();
     if !applied.is_empty() {
@@ -40,7 +48,7 @@ pub fn migrate(database: &Config) -> anyhow::Result<Vec<String>> {
 /// Waits until the database is there, migrates it if asked to, and makes sure that the schema is not older
 /// than this binary needs. Returns early when `shutdown` is cancelled.
 pub fn wait_for_schema(
-    database: &Config,
+    database: &Database,
     migrate_first: bool,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
@@ -64,9 +72,17 @@ pub fn wait_for_schema(
     Ok(())
 }
 
-/// Fails when the schema is older than this binary needs, or the database cannot hold every name.
-fn check(database: &Config) -> anyhow::Result<()> {
+/// Fails when this service cannot work with the database.
+fn check(database: &Database) -> anyhow::Result<()> {
     let mut client = connect(database)?;
+    within(CHECK_LIMIT, || {
+        check_schema(&mut client)?;
+        Ok(warn_unless_durable(&mut client)?)
+    })
+}
+
+/// Fails when the schema is older than this binary needs, or the database cannot hold every name.
+fn check_schema(client: &mut Client) -> anyhow::Result<()> {
     let encoding: String = client.query_typed_one("SHOW server_encoding", &[])?.get(0);
     ensure!(
         encoding == "UTF8",
@@ -75,7 +91,7 @@ fn check(database: &Config) -> anyhow::Result<()> {
     let migrations = embedded::migrations::runner();
     let versions = migrations.get_migrations().iter().map(Migration::version);
     let needed = versions.max().unwrap_or_default();
-    let applied = applied_version(&mut client)?;
+    let applied = applied_version(client)?;
     ensure!(
         applied >= needed,
         "the database schema has version {applied} and must have {needed}: run `users-svc migrate`, \
@@ -110,8 +126,6 @@ fn applied_version(client: &mut Client) -> anyhow::Result<i32> {
     Ok(client.query_typed_one(last, &[])?.try_get(0)?)
 }
 
-fn connect(database: &Config) -> anyhow::Result<Client> {
-    database
-        .connect(NoTls)
-        .context("cannot connect to PostgreSQL")
+fn connect(database: &Database) -> anyhow::Result<Client> {
+    database.connect().context("cannot connect to PostgreSQL")
 }

@@ -13,6 +13,9 @@ pub enum InsertOutcome {
     IdConflict,
     /// A constraint that this service does not know keeps it out.
     Refused,
+    /// Nothing was written, because someone else has been writing a user with its id or e-mail address for as
+    /// long as the statement could wait.
+    Contended,
 }
 
 /// Why a call has no outcome. Exactly the two exceptions that leave the service.

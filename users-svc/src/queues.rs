@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use service_runtime::trace::TraceContext;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::group_commit::{GroupCommit, Handle};
-use crate::outcome::InsertOutcome;
+use crate::outcome::{CallFailure, InsertOutcome};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::user::{NewUser, User};
@@ -13,6 +15,7 @@ use crate::user::{NewUser, User};
 /// The queues of the process.
 pub struct Queues {
     inserts: Arc<GroupCommit<NewUser, InsertOutcome>>,
+    contended_inserts: Arc<GroupCommit<NewUser, InsertOutcome>>,
     gets: Arc<GroupCommit<Uuid, Option<User>>>,
     pages: Arc<GroupCommit<(Uuid, u32), Vec<User>>>,
     probes: Arc<GroupCommit<(), bool>>,
@@ -20,8 +23,8 @@ pub struct Queues {
 
 /// One thread's handles to the queues.
 pub struct QueueHandles {
-    /// Users to create.
-    pub inserts: Handle<NewUser, InsertOutcome>,
+    inserts: Handle<NewUser, InsertOutcome>,
+    contended_inserts: Handle<NewUser, InsertOutcome>,
     /// Ids of users to read.
     pub gets: Handle<Uuid, Option<User>>,
     /// Pages to read: after which id, and how many users.
@@ -35,23 +38,31 @@ impl Queues {
     pub fn new(settings: &Settings, store: &Arc<Store>) -> Self {
         let max_batch = settings.max_batch;
         let half = settings.database_pool_size.div_ceil(2);
-        let (inserts, gets, pages, probes) =
-            (store.clone(), store.clone(), store.clone(), store.clone());
+        let clones = || store.clone();
+        let (inserts, contended, gets, pages, probes) =
+            (clones(), clones(), clones(), clones(), clones());
         Self {
-            inserts: GroupCommit::new("INSERT users", max_batch, half, move |users: Vec<_>| {
-                inserts.insert(&users)
+            inserts: GroupCommit::new("INSERT users", max_batch, half, move |take| {
+                inserts.insert(take)
             }),
-            gets: GroupCommit::new("SELECT users by id", max_batch, half, move |ids: Vec<_>| {
-                gets.get(&ids)
+            // Each waits for someone else, and nobody waits with it.
+            contended_inserts: GroupCommit::new(
+                "INSERT contended user",
+                1,
+                half.div_ceil(2),
+                move |take| contended.insert_patiently(take),
+            ),
+            gets: GroupCommit::new("SELECT users by id", max_batch, half, move |take| {
+                gets.get(take)
             }),
             // A page has a statement of its own.
-            pages: GroupCommit::new("SELECT page of users", 1, half, move |wanted: Vec<_>| {
-                let page = |(after, limit)| pages.page(after, limit);
-                wanted.into_iter().map(page).collect()
+            pages: GroupCommit::new("SELECT page of users", 1, half, move |take| {
+                pages.pages(take)
             }),
             // However many ask at once, the database is asked once.
-            probes: GroupCommit::new("SELECT writable", usize::MAX, 1, move |asked: Vec<()>| {
-                vec![Ok(probes.is_writable()); asked.len()]
+            probes: GroupCommit::new("SELECT writable", usize::MAX, 1, move |take| {
+                let is_writable = probes.is_writable();
+                vec![Ok(is_writable); take().len()]
             }),
         }
     }
@@ -60,9 +71,30 @@ impl Queues {
     pub fn handles(&self) -> QueueHandles {
         QueueHandles {
             inserts: Handle::new(self.inserts.clone()),
+            contended_inserts: Handle::new(self.contended_inserts.clone()),
             gets: Handle::new(self.gets.clone()),
             pages: Handle::new(self.pages.clone()),
             probes: Handle::new(self.probes.clone()),
+        }
+    }
+}
+
+impl QueueHandles {
+    /// Stores a user, with a batch or, where someone else is writing the same one, by itself. `trace` is the
+    /// span that waits. Fails as [`Handle::submit`] does.
+    pub async fn insert(
+        &self,
+        new: &NewUser,
+        deadline: Instant,
+        trace: TraceContext,
+    ) -> Result<InsertOutcome, CallFailure> {
+        let together = self.inserts.submit(new.clone(), deadline, trace);
+        match together.await? {
+            InsertOutcome::Contended => {
+                let alone = self.contended_inserts.submit(new.clone(), deadline, trace);
+                alone.await
+            }
+            outcome => Ok(outcome),
         }
     }
 }

@@ -4,9 +4,9 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::{ArgAction::Set, Parser, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
-use service_runtime::settings::{ProcessSettings, count, milliseconds};
+use service_runtime::settings::{ProcessSettings, listen_addr, milliseconds, number};
 
-use crate::database_url;
+use crate::store::database::Database;
 
 /// The users service: creates, reads and lists users over Cap'n Proto RPC, and keeps them in
 /// PostgreSQL.
@@ -20,9 +20,9 @@ pub struct Settings {
     #[allow(missing_docs)]
     pub command: Option<Command>,
 
-    /// IP address and port to serve Cap'n Proto RPC on. It has neither encryption nor access
-    /// control: keep it on a private network.
-    #[arg(long, env = "RPC_ADDR", default_value = "0.0.0.0:4001")]
+    /// IP address or host name, and port, to serve Cap'n Proto RPC on. It has neither encryption nor
+    /// access control: keep it on a private network.
+    #[arg(long, env = "RPC_ADDR", default_value = "0.0.0.0:4001", value_parser = listen_addr)]
     pub rpc_addr: SocketAddr,
 
     /// PostgreSQL database, as a URL or as key=value pairs (PostgreSQL documentation, 34.1.1).
@@ -32,7 +32,7 @@ pub struct Settings {
 
     /// Connections to PostgreSQL. At most half of them write at the same time. More writers
     /// make smaller batches; too few leave the server's disk idle between commits.
-    #[arg(long, env = "DATABASE_POOL_SIZE", default_value_t = 4, value_parser = count())]
+    #[arg(long, env = "DATABASE_POOL_SIZE", default_value = "4", value_parser = number(1..=1000))]
     pub database_pool_size: usize,
 
     /// Milliseconds that one statement may run, and that a call waits for a connection. Keep three
@@ -64,12 +64,13 @@ pub struct Settings {
 
     /// Most users that one statement inserts. Larger batches commit more per second and take
     /// longer each.
-    #[arg(long, env = "MAX_BATCH", default_value_t = 128, value_parser = count())]
+    #[arg(long, env = "MAX_BATCH", default_value = "128", value_parser = number(1..=10_000))]
     pub max_batch: usize,
 
     /// Calls in flight at once; further ones are answered `overloaded`. Too low refuses what could
     /// be served, too high lets an overload slow down everyone.
-    #[arg(long, env = "MAX_IN_FLIGHT", default_value_t = 8192, value_parser = count())]
+    #[arg(long, env = "MAX_IN_FLIGHT", default_value = "8192")]
+    #[arg(value_parser = number(1..=1_000_000))]
     pub max_in_flight: usize,
 
     #[command(flatten)]
@@ -88,8 +89,8 @@ pub enum Command {
 
 impl Settings {
     /// How to connect to the database that `DATABASE_URL` names.
-    pub fn database(&self) -> anyhow::Result<postgres::Config> {
+    pub fn database(&self) -> anyhow::Result<Database> {
         let url = self.database_url.as_ref().map(ExposeSecret::expose_secret);
-        database_url::parse(url.unwrap_or_default(), self.database_timeout)
+        Database::parse(url.unwrap_or_default(), self.database_timeout)
     }
 }

@@ -97,8 +97,9 @@ async fn run(cli: Cli) -> ExitCode {
     };
     match cli.command {
         Command::Create(user) => {
-            let created = client.create_user(&user.with_fresh_id(), &options).await;
-            format.print(&created.into())
+            let new = user.with_fresh_id();
+            let created = client.create_user(&new, &options).await;
+            format.print(&Outcome::of_create(created, new.id))
         }
         Command::Get { id } => {
             let found = client.get_user(&id, &options).await;

@@ -2,6 +2,10 @@
 
 use serde::Serialize;
 use users_client::{CallError, CreateOutcome, FieldError, ListOutcome, User};
+use uuid::Uuid;
+
+/// The exit status of a create that may have written.
+pub const UNKNOWN_STATUS: u8 = 5;
 
 /// What became of a call. As JSON, it is the same in all our clients.
 #[derive(Clone, Debug, Serialize)]
@@ -35,6 +39,9 @@ pub enum Outcome {
     },
     Unknown {
         detail: String,
+        /// Of the user to create: creating it again settles what became of it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
     },
     Unimplemented {
         detail: String,
@@ -42,6 +49,15 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The outcome of creating the user with this id.
+    pub fn of_create(created: users_client::Result<CreateOutcome>, new_id: Uuid) -> Self {
+        let mut outcome = Self::from(created);
+        if let Self::Unknown { id, .. } = &mut outcome {
+            *id = Some(new_id.to_string());
+        }
+        outcome
+    }
+
     /// The exit status that stands for it.
     pub fn status(&self) -> u8 {
         match self {
@@ -51,7 +67,7 @@ impl Outcome {
             | Self::Page { .. } => 0,
             Self::Invalid { .. } | Self::EmailTaken | Self::IdConflict | Self::NotFound => 3,
             Self::Unavailable { .. } => 4,
-            Self::Unknown { .. } => 5,
+            Self::Unknown { .. } => UNKNOWN_STATUS,
             Self::Unimplemented { .. } => 6,
         }
     }
@@ -69,8 +85,12 @@ impl Outcome {
             Self::EmailTaken => "another user has this e-mail address".into(),
             Self::IdConflict => "a user with this id has another e-mail address or name".into(),
             Self::NotFound => "there is no user with this id".into(),
+            Self::Unknown {
+                detail,
+                id: Some(id),
+            } => format!("{detail}; to settle it, create the same user again with --id {id}"),
             Self::Unavailable { detail }
-            | Self::Unknown { detail }
+            | Self::Unknown { detail, .. }
             | Self::Unimplemented { detail } => detail.clone(),
         }
     }
@@ -81,7 +101,7 @@ impl From<CallError> for Outcome {
         let detail = error.to_string();
         match error {
             CallError::NotExecuted(_) => Self::Unavailable { detail },
-            CallError::OutcomeUnknown(_) => Self::Unknown { detail },
+            CallError::OutcomeUnknown(_) => Self::Unknown { detail, id: None },
             CallError::Unimplemented => Self::Unimplemented { detail },
         }
     }

@@ -1,6 +1,6 @@
 //! The users service as one thread calls it: its methods, and how they are encoded and decoded.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc};
 
 use capnp::struct_list;
 use tokio::{sync::Semaphore, task::spawn_local};
@@ -13,8 +13,14 @@ use crate::balancer::Balancer;
 use crate::health::UsersCapability;
 use crate::reconnect::keep_links;
 use crate::resolver::Resolver;
-use crate::retry::{Effect, RetryingCaller};
+use crate::retry::{Attempt, Effect, RetryingCaller};
 use crate::types::{CallOptions, CreateOutcome, FieldError, ListOutcome, NewUser, Result, User};
+
+/// Bytes of the texts of a request, in all. The contract says so ("Limits"): a longer message would cost the
+/// connection, and with it every other call.
+const MAX_TEXT_BYTES: usize = 96 * 1024;
+/// Longest `traceparent` that is sent; those of today have 55 bytes.
+const MAX_TRACEPARENT: usize = 512;
 
 /// The users service as one thread calls it. Clones share the links.
 #[derive(Clone)]
@@ -33,25 +39,32 @@ impl LocalClient {
 
     /// Stores a user, exactly once.
     pub async fn create_user(&self, new: &NewUser, options: &CallOptions) -> Result<CreateOutcome> {
-        let send = |users: &UsersCapability, time_left| {
+        if let Err(error) = check_size([("email", &new.email), ("name", &new.name)]) {
+            return Ok(CreateOutcome::Invalid(vec![error]));
+        }
+        let send = |users: &UsersCapability, attempt: Attempt| {
             let mut request = users.create_user_request();
             let mut params = request.get();
             params.set_id(new.id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) as &str);
             params.set_email(new.email.as_str());
             params.set_name(new.name.as_str());
-            encode_context(params.init_context(), time_left, options);
+            encode_context(params.init_context(), &attempt, options);
             let response = request.send().promise;
-            async move { decode_create_outcome(response.await?.get()?) }
+            async move { decode_create_outcome(response.await?.get()?, &attempt) }
         };
         self.0.call(Effect::Write, options.timeout, send).await
     }
 
     /// Reads a user; `None` when there is none with this id.
     pub async fn get_user(&self, id: &str, options: &CallOptions) -> Result<Option<User>> {
-        let send = |users: &UsersCapability, time_left| {
+        if check_size([("id", id)]).is_err() {
+            // Text that is not a UUID is no user's id.
+            return Ok(None);
+        }
+        let send = |users: &UsersCapability, attempt: Attempt| {
             let mut request = users.get_user_request();
             request.get().set_id(id);
-            encode_context(request.get().init_context(), time_left, options);
+            encode_context(request.get().init_context(), &attempt, options);
             let response = request.send().promise;
             async move {
                 Ok(match response.await?.get()?.which()? {
@@ -70,12 +83,15 @@ impl LocalClient {
         page_token: &str,
         options: &CallOptions,
     ) -> Result<ListOutcome> {
-        let send = |users: &UsersCapability, time_left| {
+        if let Err(error) = check_size([("pageToken", page_token)]) {
+            return Ok(ListOutcome::Invalid(vec![error]));
+        }
+        let send = |users: &UsersCapability, attempt: Attempt| {
             let mut request = users.list_users_request();
             let mut params = request.get();
             params.set_page_size(page_size);
             params.set_page_token(page_token);
-            encode_context(params.init_context(), time_left, options);
+            encode_context(params.init_context(), &attempt, options);
             let response = request.send().promise;
             async move { decode_list_outcome(response.await?.get()?) }
         };
@@ -89,7 +105,7 @@ impl LocalClient {
 
     /// Whether the service can serve calls now.
     pub async fn health(&self, options: &CallOptions) -> Result<bool> {
-        let send = |users: &UsersCapability, _| {
+        let send = |users: &UsersCapability, _: Attempt| {
             let response = users.health_request().send().promise;
             async move { Ok(response.await?.get()?.get_serving()) }
         };
@@ -97,17 +113,37 @@ impl LocalClient {
     }
 }
 
-fn encode_context(mut context: call_context::Builder, time_left: Duration, options: &CallOptions) {
-    let timeout_ms = u32::try_from(time_left.as_millis()).unwrap_or(u32::MAX);
+fn encode_context(mut context: call_context::Builder, attempt: &Attempt, options: &CallOptions) {
+    let timeout_ms = u32::try_from(attempt.time_given.as_millis()).unwrap_or(u32::MAX);
     context.set_timeout_ms(timeout_ms.max(1));
-    context.set_traceparent(options.traceparent.as_str());
+    if options.traceparent.len() <= MAX_TRACEPARENT {
+        context.set_traceparent(options.traceparent.as_str());
+    }
 }
 
-fn decode_create_outcome(response: create_user_response::Reader) -> capnp::Result<CreateOutcome> {
+/// Finds fault with the longest of texts that no request can carry.
+fn check_size<const N: usize>(texts: [(&str, &str); N]) -> std::result::Result<(), FieldError> {
+    let bytes: usize = texts.iter().map(|(_, text)| text.len()).sum();
+    match texts.iter().max_by_key(|(_, text)| text.len()) {
+        Some((field, _)) if bytes > MAX_TEXT_BYTES => Err(FieldError {
+            field: (*field).to_owned(),
+            reason: format!(
+                "must be shorter: the texts of a request have at most {MAX_TEXT_BYTES} bytes in all"
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn decode_create_outcome(
+    response: create_user_response::Reader,
+    attempt: &Attempt,
+) -> capnp::Result<CreateOutcome> {
     Ok(match response.which()? {
         create_user_response::User(user) => CreateOutcome::Stored {
             user: decode_user(user?)?,
-            replayed: response.get_replayed(),
+            // The service may mean an attempt of this very call.
+            replayed: response.get_replayed() && !attempt.follows_write,
         },
         create_user_response::Invalid(errors) => CreateOutcome::Invalid(decode_errors(errors?)?),
         create_user_response::EmailTaken(()) => CreateOutcome::EmailTaken,

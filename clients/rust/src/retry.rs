@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use capnp::ErrorKind;
 use metrics::counter;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::balancer::Balancer;
 use crate::health::UsersCapability;
@@ -17,12 +17,43 @@ use crate::types::{CallError, Result};
 const MAX_RETRIES: usize = 2;
 /// Longest pause before a retry; the pause is a random part of it.
 const MAX_PAUSE: Duration = Duration::from_millis(50);
+/// The part of a call's time that the service does not get, between these limits: enough for the service's
+/// own "dropped" to arrive on a busy machine, so that what was not carried out is not reported as unknown.
+const ANSWER_RESERVE: u32 = 10;
+const MIN_ANSWER_RESERVE: Duration = Duration::from_millis(5);
+const MAX_ANSWER_RESERVE: Duration = Duration::from_millis(100);
 
 /// What a call may change in the service.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Effect {
     Read,
     Write,
+}
+
+/// What an attempt tells the service, and what its answer means.
+pub struct Attempt {
+    /// How long the service may take.
+    pub time_given: Duration,
+    /// Whether an earlier attempt of the same call may have written.
+    pub follows_write: bool,
+}
+
+/// When the service gives a call up, and when its caller does.
+#[derive(Clone, Copy)]
+struct Deadlines {
+    service: Instant,
+    caller: Instant,
+}
+
+impl Deadlines {
+    fn after(timeout: Duration) -> Self {
+        let reserve = (timeout / ANSWER_RESERVE).clamp(MIN_ANSWER_RESERVE, MAX_ANSWER_RESERVE);
+        let now = Instant::now();
+        Self {
+            service: now + timeout.saturating_sub(reserve),
+            caller: now + timeout,
+        }
+    }
 }
 
 /// Makes the calls of one thread, each with a deadline and up to two retries.
@@ -42,21 +73,20 @@ impl RetryingCaller {
         }
     }
 
-    /// Makes a call with `send`, which gets the time that is left, and again after a failure that a retry
-    /// can mend.
+    /// Makes a call with `send`, and again after a failure that a retry can mend.
     pub async fn call<T: 'static, F: PendingCall<T>>(
         &self,
         effect: Effect,
         timeout: Duration,
-        send: impl Fn(&UsersCapability, Duration) -> F,
+        send: impl Fn(&UsersCapability, Attempt) -> F,
     ) -> Result<T> {
-        let deadline = Instant::now() + timeout;
+        let deadlines = Deadlines::after(timeout);
         self.budget.deposit();
         let (mut may_have_written, mut last_cause) = (false, None);
 
         for retries_left in (0..=MAX_RETRIES).rev() {
             // An answer settles the call, whatever became of the attempts before it.
-            let failure = match self.attempt(deadline, &send).await {
+            let failure = match self.attempt(deadlines, may_have_written, &send).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -85,7 +115,7 @@ impl RetryingCaller {
             let Some(reason) = retry_reason.filter(|_| retries_left > 0) else {
                 break;
             };
-            if !self.pause_before_retry(reason).await {
+            if !self.pause_before_retry(reason, deadlines.service).await {
                 break;
             }
         }
@@ -101,10 +131,11 @@ impl RetryingCaller {
     /// Makes one attempt: takes a link and a permit, sends, and waits for the response.
     async fn attempt<T: 'static, F: PendingCall<T>>(
         &self,
-        deadline: Instant,
-        send: impl Fn(&UsersCapability, Duration) -> F,
+        deadlines: Deadlines,
+        follows_write: bool,
+        send: impl Fn(&UsersCapability, Attempt) -> F,
     ) -> std::result::Result<T, Failure> {
-        let Some(link) = self.balancer.pick(deadline).await else {
+        let Some(link) = self.balancer.pick(deadlines.service).await else {
             count_shed("link_down");
             return Err(Failure::NotSent("the users service cannot be reached"));
         };
@@ -113,25 +144,36 @@ impl RetryingCaller {
             return Err(Failure::NotSent("as many calls as allowed are in flight"));
         };
 
-        let time_left = deadline.saturating_duration_since(Instant::now());
-        let call = send(&link.users, time_left);
-        match timeout_at(deadline, link.spawn_call(permit, call)).await {
+        let time_given = deadlines.service.saturating_duration_since(Instant::now());
+        if time_given.is_zero() {
+            return Err(Failure::NotSent("no time is left"));
+        }
+        let attempt = Attempt {
+            time_given,
+            follows_write,
+        };
+        let call = send(&link.users, attempt);
+        match timeout_at(deadlines.caller, link.spawn_call(permit, call)).await {
             Ok(Ok(response)) => response.map_err(Failure::Rpc),
             Ok(Err(panic)) => Err(Failure::Rpc(capnp::Error::failed(panic.to_string()))),
             Err(_) => Err(Failure::TimedOut),
         }
     }
 
-    /// Pauses before a retry; returns `false` instead when the budget is spent.
-    async fn pause_before_retry(&self, reason: &'static str) -> bool {
-        let is_covered = self.budget.withdraw();
-        if is_covered {
-            counter!("rpc_client_retries_total", "reason" => reason).increment(1);
-            sleep(MAX_PAUSE.mul_f64(fastrand::f64())).await;
-        } else {
-            count_shed("retry_budget");
+    /// Pauses before a retry; returns `false` instead when the pause would take the time that is left, or
+    /// the budget is spent.
+    async fn pause_before_retry(&self, reason: &'static str, service_deadline: Instant) -> bool {
+        let retry_at = Instant::now() + MAX_PAUSE.mul_f64(fastrand::f64());
+        if retry_at >= service_deadline {
+            return false;
         }
-        is_covered
+        if !self.budget.withdraw() {
+            count_shed("retry_budget");
+            return false;
+        }
+        counter!("rpc_client_retries_total", "reason" => reason).increment(1);
+        sleep_until(retry_at).await;
+        true
     }
 }
 

@@ -52,14 +52,15 @@ fn terminated_connections_are_replaced_and_nobody_notices() {
 
 #[test]
 fn frozen_database_never_yields_201() {
-    let (_server, system) = calm_system();
-    // All of the server's processes: what holds the connections is a child.
+    let (server, system) = calm_system();
+    // All of the server's processes: what holds the connections is a child, and the first makes new ones.
     let backends = "SELECT pid FROM pg_stat_activity WHERE application_name = 'users-svc'";
     let backends = system.sql().query(backends, &[]).unwrap();
     let signal = |signal| {
         for backend in &backends {
             let _ = kill(Pid::from_raw(backend.get(0)), signal);
         }
+        server.signal(signal).unwrap();
     };
     let names: Vec<String> = (0..8).map(|i| format!("frozen{i}")).collect();
 
@@ -96,6 +97,34 @@ fn read_only_database_is_503_and_not_ready_until_it_takes_writes() {
     assert_eq!(system.http.get("/readyz").status, 503);
     set("off");
     assert_recovers(&system, "writable");
+}
+
+#[test]
+fn full_disk_is_503_and_not_ready_until_there_is_room() {
+    let system = System::start();
+    assert_recovers(&system, "calm");
+    let mut sql = system.sql();
+    sql.batch_execute(
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = 'disk_full'; END $$; \
+         CREATE TRIGGER full_disk BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION full_disk()",
+    )
+    .unwrap();
+
+    assert_eq!(create(&system, "full"), 503);
+
+    eventually("it is not ready", || {
+        system.http.get("/readyz").status == 503
+    });
+    // And not only until the next probe.
+    for _ in 0..10 {
+        assert_eq!(system.http.get("/readyz").status, 503);
+        thread::sleep(Duration::from_millis(100));
+    }
+    sql.batch_execute("DROP TRIGGER full_disk ON users")
+        .unwrap();
+    system.http.wait_until_ready();
+    assert_recovers(&system, "roomy");
 }
 
 #[test]

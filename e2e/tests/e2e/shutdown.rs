@@ -7,6 +7,7 @@ use std::{slice, thread};
 
 use nix::sys::signal::Signal;
 
+use e2e::proxy::silent_server;
 use e2e::{
     Http, Outcome, Program, System, database, free_addr, start_gateway, start_users, under_load,
 };
@@ -35,6 +36,19 @@ fn sigterm_under_load_answers_everything_that_was_accepted() {
     assert!(outcomes.iter().all(is_right), "{outcomes:?}");
     let created = outcomes.iter().filter(|o| o.status == 201).count();
     assert_eq!(system.rows(), i64::try_from(created).unwrap());
+}
+
+#[test]
+fn sigterm_does_not_wait_for_a_collector_that_says_nothing() {
+    let collector = format!("http://{}", silent_server());
+    let traced = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector)];
+    let mut system = System::start_with(&traced, &traced);
+    assert_eq!(system.http.create("jane@example.com", "Jane").status, 201);
+    for program in [&mut system.gateway, &mut system.users] {
+        let begin = Instant::now();
+        program.stop();
+        assert!(begin.elapsed() < Duration::from_secs(3));
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! The other variables of the OpenTelemetry SDK work too: `OTEL_TRACES_SAMPLER`,
 //! `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_BSP_*`.
 
-use std::{env, sync::OnceLock};
+use std::{env, sync::OnceLock, time::Duration};
 
 use opentelemetry::trace::{
     Link, Span as _, SpanBuilder, SpanContext, SpanKind as OtelKind, Status, TraceContextExt as _,
@@ -15,6 +15,9 @@ use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
 
 use crate::trace::{SpanKind, TraceContext};
 
+/// How long the last spans may take at the end of the process, whatever the collector does.
+const LAST_EXPORT_TIMEOUT: Duration = Duration::from_millis(500);
+
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
 /// Exports the last spans when it is dropped.
@@ -22,7 +25,7 @@ pub struct Exporter(SdkTracerProvider);
 
 impl Drop for Exporter {
     fn drop(&mut self) {
-        if let Err(error) = self.0.shutdown() {
+        if let Err(error) = self.0.shutdown_with_timeout(LAST_EXPORT_TIMEOUT) {
             tracing::warn!(%error, "the last spans could not be exported");
         }
     }

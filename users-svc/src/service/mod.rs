@@ -13,7 +13,8 @@ use users_rpc::users_capnp::users::{
     HealthResults, ListUsersParams, ListUsersResults,
 };
 
-use crate::{call::Calls, outcome::InsertOutcome, queues::QueueHandles, user::UserId};
+use crate::outcome::{CallFailure, InsertOutcome};
+use crate::{call::Calls, queues::QueueHandles, user::UserId};
 use messages::{
     CallContext, FieldError, len, read_new_user, read_page, set_field_errors, set_user,
 };
@@ -43,7 +44,6 @@ impl users::Server for UsersService {
     ) -> Result<(), capnp::Error> {
         let request = params.get()?;
         let context = CallContext::read(request.get_context()?);
-        let inserts = &self.queues.inserts;
         let create = async |trace| {
             let new = match read_new_user(request)? {
                 Ok(new) => new,
@@ -53,7 +53,7 @@ impl users::Server for UsersService {
                 }
             };
 
-            let insert = inserts.submit(new.clone(), context.deadline, trace);
+            let insert = self.queues.insert(&new, context.deadline, trace);
             let outcome = insert.await?;
 
             let mut response = results.get();
@@ -64,6 +64,7 @@ impl users::Server for UsersService {
                 }
                 InsertOutcome::EmailTaken => response.set_email_taken(()),
                 InsertOutcome::IdConflict => response.set_id_conflict(()),
+                InsertOutcome::Contended => return Err(CallFailure::NotExecuted.into()),
                 InsertOutcome::Refused => {
                     let error = FieldError::new("", "is refused by the database");
                     set_field_errors(response.init_invalid(1), &[error]);

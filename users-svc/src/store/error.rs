@@ -9,6 +9,8 @@ pub enum StatementError {
     NoConnection,
     /// The connection broke: the statement may or may not have been carried out.
     ConnectionLost,
+    /// The server has committed, and warned that a standby may not have the rows.
+    NotReplicated,
     /// The data of a row are at fault.
     ConstraintViolation,
     /// Someone else holds a lock on a row for too long.

@@ -5,22 +5,26 @@
 //! and its answer is lost, the batch is attempted once more with the same ids, which finds out.
 
 use std::collections::{HashMap, HashSet};
-use std::slice;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use postgres::Client;
 use uuid::Uuid;
 
 use super::Store;
+use super::database::take_durability_warning;
 use super::error::StatementError;
-use super::pool::Trust;
-use super::statements::{Query, SqlResult, UserColumns};
+use super::pool::{Connection, Trust};
+use super::statements::{SqlResult, Statements, UserColumns};
+use crate::group_commit::Take;
 use crate::outcome::{BatchResults, CallFailure, InsertOutcome};
 use crate::user::{NewUser, User};
 
-/// Attempts at a batch that meets deadlocks or serialization failures. Callers that reuse ids across
-/// e-mail addresses can cause one, and the others of the batch are not to suffer.
+/// Attempts at a batch that meets serialization failures.
 const MAX_ATTEMPTS: usize = 4;
+/// Parts that a batch is cut into when a row of it is at fault or locked. Each part that fails as well takes
+/// the time of a lock timeout, and each that does not is a commit.
+const PARTS: usize = 4;
 
 /// What became of each user of a batch.
 type Results = BatchResults<InsertOutcome>;
@@ -33,45 +37,75 @@ struct FailedInsert {
 }
 
 impl Store {
-    /// Inserts users. The results are in the order of `users`.
-    pub fn insert(&self, users: &[NewUser]) -> Results {
-        match self.insert_together(users) {
-            Ok(results) => results,
-            // One row's fault is not to be the others'.
-            Err(FailedInsert {
-                cause: StatementError::ConstraintViolation | StatementError::LockTimeout,
-                may_have_written: false,
-            }) => self.insert_one_by_one(users),
-            Err(failed) => vec![Err(failed.into()); users.len()],
+    /// Inserts users. The results are in the order of the users.
+    pub fn insert(&self, take: Take<NewUser>) -> Results {
+        self.take_and_insert(take, None)
+    }
+
+    /// Inserts users that others are writing at the same time: waits for those, for half of a statement's
+    /// time.
+    pub fn insert_patiently(&self, take: Take<NewUser>) -> Results {
+        let milliseconds = (self.timeout / 2).as_millis();
+        self.take_and_insert(take, Some(&milliseconds.to_string()))
+    }
+
+    fn take_and_insert(&self, take: Take<NewUser>, patience: Option<&String>) -> Results {
+        let connection = self.pool.connection(Trust::RecentlyUsed);
+        let users = take();
+        let end = Instant::now() + self.timeout;
+        match connection {
+            Ok(connection) => self.insert_within(end, &users, Some(connection), patience),
+            Err(_) => vec![Err(CallFailure::NotExecuted); users.len()],
         }
     }
 
-    /// Inserts each user by itself, while there is time.
-    fn insert_one_by_one(&self, users: &[NewUser]) -> Results {
-        let end = Instant::now() + self.timeout;
-        let insert = |user| {
-            if Instant::now() >= end {
-                return Err(CallFailure::NotExecuted);
-            }
-            match self.insert_together(slice::from_ref(user)) {
-                Ok(mut results) => results.pop().unwrap_or(Err(CallFailure::OutcomeUnknown)),
-                Err(FailedInsert {
-                    cause: StatementError::ConstraintViolation,
-                    may_have_written: false,
-                }) => Ok(InsertOutcome::Refused),
-                Err(failed) => Err(failed.into()),
-            }
+    /// Inserts users together or, as one row's fault is not to be the others', in smaller and smaller parts,
+    /// while there is time.
+    fn insert_within(
+        &self,
+        end: Instant,
+        users: &[NewUser],
+        connection: Option<Connection>,
+        patience: Option<&String>,
+    ) -> Results {
+        if Instant::now() >= end {
+            return vec![Err(CallFailure::NotExecuted); users.len()];
+        }
+        let failed = match self.insert_together(users, connection, patience) {
+            Ok(results) => return results,
+            Err(failed) => failed,
         };
-        users.iter().map(insert).collect()
+
+        let fault_of_a_row = match failed.cause {
+            StatementError::ConstraintViolation => InsertOutcome::Refused,
+            StatementError::LockTimeout => InsertOutcome::Contended,
+            _ => return vec![Err(failed.into()); users.len()],
+        };
+        match users {
+            _ if failed.may_have_written => vec![Err(failed.into()); users.len()],
+            [_] => vec![Ok(fault_of_a_row)],
+            _ => {
+                let parts = users.chunks(users.len().div_ceil(PARTS));
+                parts
+                    .flat_map(|part| self.insert_within(end, part, None, patience))
+                    .collect()
+            }
+        }
     }
 
     /// Attempts a batch until its outcome is known, or cannot be found out.
-    fn insert_together(&self, users: &[NewUser]) -> Result<Results, FailedInsert> {
-        let batch = Batch::new(users);
+    fn insert_together(
+        &self,
+        users: &[NewUser],
+        mut connection: Option<Connection>,
+        patience: Option<&String>,
+    ) -> Result<Results, FailedInsert> {
+        let batch = Batch::new(users, patience);
         let mut may_have_written = false;
         let mut cause = StatementError::SerializationFailure;
         for _ in 0..MAX_ATTEMPTS {
-            let failed = match self.attempt(&batch, may_have_written) {
+            let connection = connection.take();
+            let failed = match self.attempt(&batch, connection, may_have_written) {
                 Ok(results) => return Ok(results),
                 Err(failed) => failed,
             };
@@ -92,15 +126,21 @@ impl Store {
 
     /// Inserts the batch once, and explains what was not inserted. When it may have been inserted before,
     /// the attempt must not be lost to a connection that is dead already.
-    fn attempt(&self, batch: &Batch, may_have_written: bool) -> Result<Results, FailedInsert> {
+    fn attempt(
+        &self,
+        batch: &Batch,
+        connection: Option<Connection>,
+        may_have_written: bool,
+    ) -> Result<Results, FailedInsert> {
         let trust = if may_have_written {
             Trust::Tried
         } else {
             Trust::RecentlyUsed
         };
+        let connection = connection.map_or_else(|| self.pool.connection(trust), Ok);
         let mut has_written = false;
-        let attempt = self.pool.run(trust, |client, statements| {
-            let inserted = batch.insert(client, &statements.insert)?;
+        let insert = |client: &mut Client, statements: &Statements| {
+            let inserted = batch.insert(client, statements)?;
             if inserted.len() == batch.users.len() {
                 return Ok(vec![Ok(InsertOutcome::Created); inserted.len()]);
             }
@@ -109,11 +149,26 @@ impl Store {
             has_written = !inserted.is_empty();
             let select = &statements.select_conflicts;
             let conflicts = select.users(client, &[&batch.columns.ids, &batch.keys])?;
-            Ok(batch.explain(inserted, conflicts))
-        });
-        attempt.map_err(|cause| FailedInsert {
+            Ok(batch.explain(inserted, conflicts, may_have_written))
+        };
+
+        take_durability_warning();
+        let attempted = connection.and_then(|connection| connection.run(insert));
+        let attempted = match attempted {
+            Ok(_) if take_durability_warning() => Err(StatementError::NotReplicated),
+            attempted => attempted,
+        };
+        self.is_insert_failing.store(
+            matches!(attempted, Err(StatementError::Failed)),
+            Ordering::Relaxed,
+        );
+        attempted.map_err(|cause| FailedInsert {
             cause,
-            may_have_written: has_written || cause == StatementError::ConnectionLost,
+            may_have_written: has_written
+                || matches!(
+                    cause,
+                    StatementError::ConnectionLost | StatementError::NotReplicated
+                ),
         })
     }
 }
@@ -137,10 +192,12 @@ struct Batch<'a> {
     /// Their rows, in the order of the keys, so that concurrent batches wait for each other's rows and never
     /// in a circle.
     columns: UserColumns<'a>,
+    /// Milliseconds to wait for rows that others are writing, unless it is the time that a batch waits.
+    patience: Option<&'a String>,
 }
 
 impl<'a> Batch<'a> {
-    fn new(users: &'a [NewUser]) -> Self {
+    fn new(users: &'a [NewUser], patience: Option<&'a String>) -> Self {
         let keys: Vec<String> = users.iter().map(|user| user.email.unique_key()).collect();
         let mut order: Vec<usize> = (0..users.len()).collect();
         order.sort_unstable_by(|&a, &b| keys[a].cmp(&keys[b]));
@@ -149,17 +206,31 @@ impl<'a> Batch<'a> {
             users,
             keys,
             columns,
+            patience,
         }
     }
 
     /// Inserts what nothing stands in the way of, and returns the ids of that.
-    fn insert(&self, client: &mut Client, insert: &Query) -> SqlResult<HashSet<Uuid>> {
-        let rows = insert.rows(client, &self.columns.parameters())?;
+    fn insert(&self, client: &mut Client, statements: &Statements) -> SqlResult<HashSet<Uuid>> {
+        let [ids, emails, names] = self.columns.parameters();
+        let rows = match &self.patience {
+            None => statements.insert.rows(client, &[ids, emails, names])?,
+            Some(milliseconds) => {
+                let insert = &statements.insert_patiently;
+                insert.rows(client, &[ids, emails, names, milliseconds])?
+            }
+        };
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    /// What became of each user, told by the ids that were inserted and the rows that are there now.
-    fn explain(&self, mut inserted: HashSet<Uuid>, conflicts: Vec<User>) -> Results {
+    /// What became of each user, told by the ids that were inserted and the rows that are there now. When an
+    /// attempt before may have written, its own rows are no replays.
+    fn explain(
+        &self,
+        mut inserted: HashSet<Uuid>,
+        conflicts: Vec<User>,
+        may_have_written: bool,
+    ) -> Results {
         let taken: HashSet<String> = conflicts
             .iter()
             .map(|user| user.email.to_ascii_lowercase())
@@ -168,10 +239,14 @@ impl<'a> Batch<'a> {
             conflicts.into_iter().map(|user| (user.id, user)).collect();
         let explain = |(user, key): (&NewUser, &String)| match by_id.get(&user.id.uuid()) {
             // The same user may be in the batch twice; it was created once.
-            Some(row) if user.is_replay_of(row) && inserted.remove(&row.id) => {
-                Ok(InsertOutcome::Created)
+            Some(row) if user.is_replay_of(row) => {
+                let is_created = inserted.remove(&row.id) || may_have_written;
+                Ok(if is_created {
+                    InsertOutcome::Created
+                } else {
+                    InsertOutcome::Replayed
+                })
             }
-            Some(row) if user.is_replay_of(row) => Ok(InsertOutcome::Replayed),
             Some(_) => Ok(InsertOutcome::IdConflict),
             None if taken.contains(key) => Ok(InsertOutcome::EmailTaken),
             // Someone else has deleted since what stood in the way.

@@ -1,44 +1,55 @@
 //! Users in PostgreSQL: what the service asks its database for.
 //!
-//! Everything here blocks: call it from the blocking pool, and drop the last [`Store`] outside async
-//! code (the driver runs a runtime of its own and panics inside another).
+//! Everything here blocks, for a limited time: call it from the blocking pool, and drop the last [`Store`]
+//! outside async code (the driver runs a runtime of its own and panics inside another).
 
+pub mod database;
 mod error;
 mod insert;
 mod pool;
 mod pool_events;
 mod statements;
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::group_commit::Take;
 use crate::outcome::{BatchResults, CallFailure};
 use crate::settings::Settings;
 use crate::user::User;
-use pool::Pool;
-use statements::SELECT_WRITABLE;
+use database::Database;
+use error::StatementError;
+use pool::{Pool, Trust};
+use statements::{INSERT_PROBE, SELECT_WRITABLE};
 
 /// Users in PostgreSQL.
 pub struct Store {
     pool: Pool,
     timeout: Duration,
+    /// Whether the server could not carry out the last insert, for example because its disk is full.
+    is_insert_failing: AtomicBool,
 }
 
 impl Store {
-    /// Does not wait for the server to be there. `config` brings the time limits of its statements.
-    pub fn new(config: postgres::Config, settings: &Settings) -> Self {
+    /// Does not wait for the server to be there.
+    pub fn new(database: &Database, settings: &Settings) -> Self {
         Self {
-            pool: Pool::new(config, settings),
+            pool: Pool::new(database.connection_manager(), settings),
             timeout: settings.database_timeout,
+            is_insert_failing: AtomicBool::new(false),
         }
     }
 
-    /// Reads users by id. The results are in the order of `ids`.
-    pub fn get(&self, ids: &[Uuid]) -> BatchResults<Option<User>> {
-        let read = self
-            .pool
-            .read(|client, statements| statements.select_by_id.users(client, &[&ids]));
+    /// Reads users by id. The results are in the order of the ids.
+    pub fn get(&self, take: Take<Uuid>) -> BatchResults<Option<User>> {
+        let connection = self.pool.connection(Trust::RecentlyUsed);
+        let ids = take();
+        let read = self.pool.read(connection, |client, statements| {
+            statements.select_by_id.users(client, &[&ids])
+        });
         let Ok(users) = read else {
             return vec![Err(CallFailure::NotExecuted); ids.len()];
         };
@@ -46,18 +57,44 @@ impl Store {
         ids.iter().map(|id| Ok(by_id.get(id).cloned())).collect()
     }
 
-    /// Reads the `limit` users that follow the id `after`.
-    pub fn page(&self, after: Uuid, limit: u32) -> Result<Vec<User>, CallFailure> {
-        let limit = i64::from(limit);
-        self.pool
-            .read(|client, statements| statements.select_page.users(client, &[&after, &limit]))
-            .map_err(|_| CallFailure::NotExecuted)
+    /// Reads pages: of each, the id before it and how many users to read.
+    pub fn pages(&self, take: Take<(Uuid, u32)>) -> BatchResults<Vec<User>> {
+        let mut connection = Some(self.pool.connection(Trust::RecentlyUsed));
+        let page = |(after, limit): (Uuid, u32)| {
+            let connection = connection.take();
+            let connection =
+                connection.unwrap_or_else(|| self.pool.connection(Trust::RecentlyUsed));
+            let read = self.pool.read(connection, |client, statements| {
+                let select = &statements.select_page;
+                select.users(client, &[&after, &i64::from(limit)])
+            });
+            read.map_err(|_| CallFailure::NotExecuted)
+        };
+        take().into_iter().map(page).collect()
     }
 
     /// Whether the database answers and takes writes.
     pub fn is_writable(&self) -> bool {
-        self.pool
-            .read(|client, _| client.query_typed_one(SELECT_WRITABLE, &[])?.try_get(0))
-            .unwrap_or(false)
+        let connection = self.pool.connection(Trust::RecentlyUsed);
+        if !self.is_insert_failing.load(Ordering::Relaxed) {
+            let select = |client: &mut postgres::Client| {
+                client.query_typed_one(SELECT_WRITABLE, &[])?.try_get(0)
+            };
+            let read = self.pool.read(connection, |client, _| select(client));
+            return read.unwrap_or(false);
+        }
+
+        // Only another write tells whether it can be mended by now.
+        let probed = connection.and_then(|connection| {
+            connection.run(|client, _| {
+                let mut transaction = client.transaction()?;
+                transaction.batch_execute(INSERT_PROBE)?;
+                transaction.rollback()
+            })
+        });
+        let is_writable = matches!(probed, Ok(()) | Err(StatementError::ConstraintViolation));
+        self.is_insert_failing
+            .fetch_and(!is_writable, Ordering::Relaxed);
+        is_writable
     }
 }

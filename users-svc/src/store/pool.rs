@@ -3,9 +3,10 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use postgres::{Client, NoTls, error::SqlState};
-use r2d2_postgres::{PostgresConnectionManager, r2d2};
+use postgres::{Client, error::SqlState};
+use r2d2_postgres::r2d2;
 
+use super::database::{ConnectionManager, within};
 use super::error::StatementError;
 use super::pool_events::{ConnectErrors, PoolGauges};
 use super::statements::{SqlResult, Statements, TERMINATE_SELF};
@@ -16,14 +17,14 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// How long that trial may take.
 const TRIAL_TIMEOUT: Duration = Duration::from_millis(500);
 
-type Manager = PostgresConnectionManager<NoTls>;
-type PooledConnection = r2d2::PooledConnection<Manager>;
+type PooledConnection = r2d2::PooledConnection<ConnectionManager>;
+type Connections = r2d2::Pool<ConnectionManager>;
 
 /// Connections to PostgreSQL.
 pub struct Pool {
     /// Opened by the first statement, which no call runs before the schema has been checked: a pool that is
     /// of no use yet could take the last connections there are, and the migration would get none.
-    connections: LazyLock<r2d2::Pool<Manager>, Box<dyn FnOnce() -> r2d2::Pool<Manager> + Send>>,
+    connections: LazyLock<Connections, Box<dyn FnOnce() -> Connections + Send>>,
     timeout: Duration,
     prepares: bool,
 }
@@ -44,19 +45,19 @@ struct Session {
 }
 
 impl Pool {
-    /// Does not wait for the server to be there. `config` brings the time limits of its statements.
-    pub fn new(config: postgres::Config, settings: &Settings) -> Self {
+    /// Does not wait for the server to be there.
+    pub fn new(manager: ConnectionManager, settings: &Settings) -> Self {
         let timeout = settings.database_timeout;
         let size = u32::try_from(settings.database_pool_size).unwrap_or(u32::MAX);
         let open = move || {
             r2d2::Pool::builder()
                 .max_size(size)
                 .connection_timeout(timeout)
-                // It would cost a round trip each time; `working_connection` replaces it.
+                // It would cost a round trip each time; `connection` replaces it.
                 .test_on_check_out(false)
                 .error_handler(Box::new(ConnectErrors::default()))
                 .event_handler(Box::new(PoolGauges::new()))
-                .build_unchecked(Manager::new(config, NoTls))
+                .build_unchecked(manager)
         };
         Self {
             connections: LazyLock::new(Box::new(open)),
@@ -65,32 +66,81 @@ impl Pool {
         }
     }
 
-    /// Runs statements on a connection.
-    pub fn run<T>(
+    /// A connection that works as far as one can know. One that failed its trial is broken, and the pool
+    /// replaces it when it gets it back.
+    pub fn connection(&self, trust: Trust) -> Result<Connection, StatementError> {
+        let end = Instant::now() + self.timeout;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            // Without time left, the pool would still hand out an idle connection.
+            let pooled = (!left.is_zero()).then(|| self.connections.get_timeout(left).ok());
+            let mut pooled = pooled.flatten().ok_or(StatementError::NoConnection)?;
+            let session = PooledConnection::extensions(&pooled).get::<Session>();
+            let is_recent = session.is_some_and(|s| s.last_used.elapsed() < TRUSTED_FOR);
+            let is_trusted = trust == Trust::RecentlyUsed && is_recent;
+            if is_trusted || within(TRIAL_TIMEOUT, || pooled.simple_query("")).is_ok() {
+                return Ok(Connection {
+                    pooled,
+                    // The server's own limit comes first, as it tells that nothing was written.
+                    limit: self.timeout + self.timeout / 5,
+                    prepares: self.prepares,
+                });
+            }
+        }
+    }
+
+    /// Runs statements that only read, again if the connection turns out to be dead.
+    pub fn read<T>(
         &self,
-        trust: Trust,
+        connection: Result<Connection, StatementError>,
+        work: impl Fn(&mut Client, &Statements) -> SqlResult<T>,
+    ) -> Result<T, StatementError> {
+        match connection?.run(&work) {
+            Err(StatementError::ConnectionLost) => self.connection(Trust::Tried)?.run(&work),
+            done => done,
+        }
+    }
+}
+
+/// A connection that is out of the pool.
+pub struct Connection {
+    pooled: PooledConnection,
+    limit: Duration,
+    prepares: bool,
+}
+
+impl Connection {
+    /// Runs statements on it, and gives it back. Their time is limited, whatever the server does.
+    pub fn run<T>(
+        self,
         work: impl FnOnce(&mut Client, &Statements) -> SqlResult<T>,
     ) -> Result<T, StatementError> {
-        let mut connection = self.working_connection(trust)?;
-        let session = PooledConnection::extensions_mut(&mut connection).remove::<Session>();
+        within(self.limit, || self.run_unlimited(work))
+    }
+
+    fn run_unlimited<T>(
+        mut self,
+        work: impl FnOnce(&mut Client, &Statements) -> SqlResult<T>,
+    ) -> Result<T, StatementError> {
+        let session = PooledConnection::extensions_mut(&mut self.pooled).remove::<Session>();
         let statements = match session {
             Some(session) => session.statements,
-            None => self.prepare(&mut connection)?,
+            None => self.prepare()?,
         };
 
-        let done = work(&mut connection, &statements);
+        let done = work(&mut self.pooled, &statements);
 
         match &done {
             Ok(_) => {
                 let last_used = Instant::now();
-                PooledConnection::extensions_mut(&mut connection).insert(Session {
+                PooledConnection::extensions_mut(&mut self.pooled).insert(Session {
                     statements,
                     last_used,
                 });
             }
             // No primary any more: the next connection may find the one that is.
             Err(error) if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => {
-                let _ = connection.batch_execute(TERMINATE_SELF);
+                let _ = self.pooled.batch_execute(TERMINATE_SELF);
             }
             // The connection prepares anew: its statements may be what is wrong, such as after a change of
             // the schema.
@@ -99,39 +149,9 @@ impl Pool {
         done.map_err(|error| StatementError::from(&error))
     }
 
-    /// Runs statements that only read, again if the connection turns out to be dead.
-    pub fn read<T>(
-        &self,
-        work: impl Fn(&mut Client, &Statements) -> SqlResult<T>,
-    ) -> Result<T, StatementError> {
-        match self.run(Trust::RecentlyUsed, &work) {
-            Err(StatementError::ConnectionLost) => self.run(Trust::Tried, &work),
-            done => done,
-        }
-    }
-
-    /// A connection that works as far as one can know. The pool replaces a dead one when it gets it back.
-    fn working_connection(&self, trust: Trust) -> Result<PooledConnection, StatementError> {
-        let end = Instant::now() + self.timeout;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let mut connection = self
-                .connections
-                .get_timeout(left)
-                .map_err(|_| StatementError::NoConnection)?;
-            let session = PooledConnection::extensions(&connection).get::<Session>();
-            let is_recent = session.is_some_and(|s| s.last_used.elapsed() < TRUSTED_FOR);
-            if (trust == Trust::RecentlyUsed && is_recent)
-                || connection.is_valid(TRIAL_TIMEOUT).is_ok()
-            {
-                return Ok(connection);
-            }
-        }
-    }
-
     /// The statements for a connection that has none yet.
-    fn prepare(&self, connection: &mut PooledConnection) -> Result<Statements, StatementError> {
-        let prepared = Statements::new(connection, self.prepares);
+    fn prepare(&mut self) -> Result<Statements, StatementError> {
+        let prepared = Statements::new(&mut self.pooled, self.prepares);
         prepared.map_err(|error| match StatementError::from(&error) {
             // Nothing of the work has begun.
             StatementError::ConnectionLost => StatementError::NoConnection,

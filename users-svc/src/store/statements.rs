@@ -12,6 +12,12 @@ use crate::user::{NewUser, User};
 const INSERT: &str = "INSERT INTO users (id, email, name) \
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) ON CONFLICT DO NOTHING RETURNING id";
 
+/// The same for one user, which waits longer for a row that someone else is writing. The setting holds for
+/// this statement only, also behind a pooler of transactions.
+const INSERT_PATIENTLY: &str = "INSERT INTO users (id, email, name) \
+    SELECT id, email, name FROM unnest($1::uuid[], $2::text[], $3::text[]) AS new (id, email, name), \
+    set_config('lock_timeout', $4, true) ON CONFLICT DO NOTHING RETURNING id";
+
 /// Reads what stood in the way of users that were not inserted.
 ///
 /// A replay is acknowledged like a create, so with synchronous standbys it waits for them: by a message
@@ -30,6 +36,10 @@ const SELECT_PAGE: &str = "SELECT id, email, name FROM users WHERE id > $1 ORDER
 /// False on a standby, and on a server that was told to be read-only.
 pub const SELECT_WRITABLE: &str = "SELECT current_setting('transaction_read_only') = 'off'";
 
+/// Writes as a create does. It is to be rolled back; no user can have the nil UUID.
+pub const INSERT_PROBE: &str = "INSERT INTO users (id, email, name) \
+    VALUES ('00000000-0000-0000-0000-000000000000', 'probe', 'probe') ON CONFLICT DO NOTHING";
+
 /// Ends the session it runs in.
 pub const TERMINATE_SELF: &str = "SELECT pg_terminate_backend(pg_backend_pid())";
 
@@ -39,6 +49,7 @@ type Parameter<'a> = &'a (dyn ToSql + Sync);
 /// The statements as one connection knows them.
 pub struct Statements {
     pub insert: Query,
+    pub insert_patiently: Query,
     pub select_conflicts: Query,
     pub select_by_id: Query,
     pub select_page: Query,
@@ -55,8 +66,15 @@ impl Statements {
             }
         };
         let users = &[Type::UUID_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY];
+        let patiently = &[
+            Type::UUID_ARRAY,
+            Type::TEXT_ARRAY,
+            Type::TEXT_ARRAY,
+            Type::TEXT,
+        ];
         Ok(Self {
             insert: query(INSERT, users)?,
+            insert_patiently: query(INSERT_PATIENTLY, patiently)?,
             select_conflicts: query(SELECT_CONFLICTS, &[Type::UUID_ARRAY, Type::TEXT_ARRAY])?,
             select_by_id: query(SELECT_BY_ID, &[Type::UUID_ARRAY])?,
             select_page: query(SELECT_PAGE, &[Type::UUID, Type::INT8])?,

@@ -1,5 +1,6 @@
 //! `users-cli import`: creates the users of a CSV file, with many calls in flight.
 
+mod records;
 mod report;
 mod rows;
 mod settle;
@@ -72,7 +73,8 @@ impl Import {
         }
     }
 
-    /// Reads rows as fast as they are answered, until the last one or until one cannot be settled.
+    /// Reads rows as fast as they are answered, until the last one or until one cannot be settled. Then the
+    /// rows in flight still end, as each of them may have been written.
     async fn import(&self, client: &LocalClient, options: &CallOptions) -> anyhow::Result<Report> {
         let (input, bar) = self.open()?;
         let rows = rows::read(input)?;
@@ -80,8 +82,9 @@ impl Import {
 
         let patience = Duration::from_secs(self.patience);
         let rows = stream::unfold(rows, async |mut rows| Some((rows.recv().await?, rows)));
+        let (rows, stop) = stream::abortable(rows);
         let settled = rows
-            .map(async |row| csv::Result::Ok(settle(row?, client, options, patience).await))
+            .map(async |row| io::Result::Ok(settle(row?, client, options, patience, &stop).await))
             .buffer_unordered(self.in_flight.into());
         let mut settled = pin!(settled);
 
@@ -94,8 +97,8 @@ impl Import {
                 Ok(row) => (row.reason(), row.status()),
                 Err(error) => (format!("cannot read on: {error}"), 1),
             };
-            report.stopped = Some(Stop { why, status });
-            break;
+            report.stop(Stop { why, status });
+            stop.abort();
         }
         Ok(report)
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures::stream::AbortHandle;
 use tokio::time::sleep;
 use users_client::{Backoff, CallOptions, LocalClient, NewUser};
 
@@ -20,16 +21,17 @@ pub struct SettledRow {
 }
 
 /// Creates the user of a row. While the service is away or overloaded, tries again for as long as
-/// `patience`: the id makes that safe.
+/// `patience`, or until the import stops: the id makes that safe.
 pub async fn settle(
     row: Row,
     client: &LocalClient,
     options: &CallOptions,
     patience: Duration,
+    stop: &AbortHandle,
 ) -> SettledRow {
     let (user, outcome) = match row.user {
         Ok(user) => {
-            let outcome = create(&user, client, options, patience).await;
+            let outcome = create(&user, client, options, patience, stop).await;
             (Some(user), Ok(outcome))
         }
         Err(malformed) => (None, Err(malformed)),
@@ -46,20 +48,33 @@ async fn create(
     client: &LocalClient,
     options: &CallOptions,
     patience: Duration,
+    stop: &AbortHandle,
 ) -> Outcome {
     let end = Instant::now() + patience;
     let mut backoff = Backoff::new(RETRY_PAUSE.0, RETRY_PAUSE.1);
-    loop {
-        let outcome = Outcome::from(client.create_user(user, options).await);
-        let is_worth_retrying = matches!(
-            outcome,
-            Outcome::Unavailable { .. } | Outcome::Unknown { .. }
-        );
+    let attempt = async || Outcome::from(client.create_user(user, options).await);
+    let mut outcome = attempt().await;
+    while let Outcome::Unavailable { .. } | Outcome::Unknown { .. } = outcome {
         let pause = backoff.next_pause();
-        if !is_worth_retrying || Instant::now() + pause > end {
-            return outcome;
+        if stop.is_aborted() || Instant::now() + pause > end {
+            break;
         }
         sleep(pause).await;
+        outcome = after(outcome, attempt().await);
+    }
+    outcome
+}
+
+/// What two attempts to create the same user say together. Once one may have written, the outcome is
+/// unknown until one settles it; and a replay may then be of what this import itself stored.
+fn after(earlier: Outcome, later: Outcome) -> Outcome {
+    match (earlier, later) {
+        (
+            unknown @ Outcome::Unknown { .. },
+            Outcome::Unavailable { .. } | Outcome::Unimplemented { .. },
+        ) => unknown,
+        (Outcome::Unknown { .. }, Outcome::Replayed { user }) => Outcome::Created { user },
+        (_, later) => later,
     }
 }
 

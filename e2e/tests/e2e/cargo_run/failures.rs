@@ -34,8 +34,8 @@ fn bad_setting_of_a_service_stops_the_private_server() {
     let folder = Folder::new();
     // Bad only for the users service, which starts after PostgreSQL.
     let mut stack = folder.run(&[("DATABASE_POOL_SIZE", "none")]);
-    assert_eq!(stack.ended().code(), Some(2));
-    stack.wait_for("DATABASE_POOL_SIZE");
+    assert_eq!(stack.ended().code(), Some(1));
+    stack.wait_for("DATABASE_POOL_SIZE=\"none\": must be a number");
     assert!(!folder.has_server());
 }
 

@@ -96,6 +96,7 @@ impl<'a> Table<'a> {
         let answers = operation.attempts.iter();
         wrong.extend(answers.filter_map(|answer| self.violation(operation, row, answer)));
         wrong.extend(operation.attempts.iter().filter_map(lateness));
+        wrong.extend(false_replay(&operation.attempts));
         wrong
     }
 
@@ -128,6 +129,19 @@ impl<'a> Table<'a> {
         let other = id.and_then(|id| self.ids.get(&*id));
         other.is_some_and(|other| other.name != operation.name)
     }
+}
+
+/// An answer that says that an earlier request created the user, when none can have.
+fn false_replay(attempts: &[Attempt]) -> Option<&'static str> {
+    let may_have_created = |attempt: &Attempt| matches!(attempt.status(), None | Some(201 | 504));
+    let first = attempts.iter().position(may_have_created);
+    let up_to_first = &attempts[..=first?];
+    let is_replay =
+        |attempt: &Attempt| matches!(attempt, Attempt::Answered { is_replay, .. } if *is_replay);
+    up_to_first
+        .iter()
+        .any(is_replay)
+        .then_some("a replay of what no earlier request created")
 }
 
 fn lateness(attempt: &Attempt) -> Option<&'static str> {

@@ -7,16 +7,24 @@ use super::client::{Attempt, Operation};
 /// What the checker says of one create by Jane, answered with `status` and the id 1, and these rows: the
 /// id and the name of each.
 fn violations(status: u16, rows: &[(&str, &str)]) -> Vec<String> {
+    violations_of(&[(status, false)], rows)
+}
+
+/// The same for one create that was sent as often as there are answers: the status of each, and whether it
+/// says that it is a replay.
+fn violations_of(answers: &[(u16, bool)], rows: &[(&str, &str)]) -> Vec<String> {
+    let answered = |(status, is_replay): &(u16, bool)| Attempt::Answered {
+        status: *status,
+        id: Some("1".to_owned()),
+        is_replay: *is_replay,
+        took: DEADLINE,
+        frozen: false,
+    };
     let operation = Operation {
         key: None,
         email: "jane@example.com".to_owned(),
         name: "Jane".to_owned(),
-        attempts: vec![Attempt::Answered {
-            status,
-            id: Some("1".to_owned()),
-            took: DEADLINE,
-            frozen: false,
-        }],
+        attempts: answers.iter().map(answered).collect(),
     };
     let row = |(id, name): &(&str, &str)| Row {
         id: (*id).to_owned(),
@@ -58,6 +66,22 @@ fn checker_notices_rows_that_should_not_be_there() {
         violations(503, &[("2", "Joe")]),
         ["a row that no one asked for"]
     );
+}
+
+#[test]
+fn checker_notices_replays_of_what_no_earlier_request_created() {
+    let jane = [("1", "Jane")];
+    for honest in [
+        &[(201, false), (201, true)][..],
+        &[(504, false), (201, true)],
+        &[(503, false), (201, false), (201, true)],
+    ] {
+        assert_eq!(violations_of(honest, &jane), Vec::<String>::new());
+    }
+    for dishonest in [&[(201, true)][..], &[(503, false), (201, true)]] {
+        let wrong = violations_of(dishonest, &jane);
+        assert_eq!(wrong, ["a replay of what no earlier request created"]);
+    }
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub enum Attempt {
     Answered {
         status: u16,
         id: Option<String>,
+        /// Whether it says that an earlier request created the user.
+        is_replay: bool,
         took: Duration,
         /// Whether a gateway was frozen meanwhile.
         frozen: bool,
@@ -57,6 +59,7 @@ impl Operation {
             Ok(answer) => Attempt::Answered {
                 status: answer.status,
                 id: answer.body["id"].as_str().map(str::to_owned),
+                is_replay: answer.is_replay,
                 took: start.elapsed(),
                 frozen: freezes % 2 == 1 || freezes != world.freezes(),
             },
@@ -81,7 +84,7 @@ pub fn run(world: &World, client: usize, mut rng: Rng, stop: &AtomicBool) -> Vec
     let mut operations: Vec<Operation> = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let chosen = choose_old(&operations, &mut rng).unwrap_or_else(|| {
-            operations.push(new_operation(client, operations.len(), &mut rng));
+            operations.push(new_operation(world, client, operations.len(), &mut rng));
             operations.len() - 1
         });
         let status = operations[chosen].attempt(world, rng.usize(..2));
@@ -105,8 +108,19 @@ fn choose_old(operations: &[Operation], rng: &mut Rng) -> Option<usize> {
     operations[any].key.is_some().then_some(any)
 }
 
-/// A create of an address that others may want too, sometimes with another operation's key.
-fn new_operation(client: usize, number: usize, rng: &mut Rng) -> Operation {
+/// A create of an address that others may want too, sometimes with another operation's key. In a storm all
+/// of them share a few.
+fn new_operation(world: &World, client: usize, number: usize, rng: &mut Rng) -> Operation {
+    let name = format!("client {client} operation {number}");
+    if let Some(storm) = world.storm() {
+        return Operation {
+            key: Some(format!("storm-{storm}-{}", rng.usize(..8))),
+            email: format!("storm{storm}-{}@example.com", rng.usize(..8)),
+            name,
+            attempts: Vec::new(),
+        };
+    }
+
     let key = match rng.usize(..10) {
         0..3 => None,
         3 => {
@@ -118,7 +132,7 @@ fn new_operation(client: usize, number: usize, rng: &mut Rng) -> Operation {
     Operation {
         key,
         email: format!("user{}@example.com", rng.usize(..1000 + number * CLIENTS)),
-        name: format!("client {client} operation {number}"),
+        name,
         attempts: Vec::new(),
     }
 }

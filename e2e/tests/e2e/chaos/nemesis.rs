@@ -3,7 +3,8 @@
 use std::{thread, time::Duration};
 
 use fastrand::Rng;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use e2e::database::terminate_others;
 use e2e::proxy::{Fault, Proxy};
@@ -41,6 +42,13 @@ const OF_POSTGRES: &[(&str, Break)] = &[
         let _ = world.sql().map(|mut sql| terminate_others(&mut sql));
     }),
     ("table locked", lock_table),
+    ("backend frozen", freeze_backend),
+    ("database connections silent", |world, rng| {
+        world.database_link.silence_open();
+        thread::sleep(a_moment(rng) * 2);
+        world.database_link.cut();
+    }),
+    ("key storm", |world, rng| world.storm_for(a_moment(rng))),
 ];
 
 const OF_LINKS: &[(&str, Break)] = &[
@@ -110,6 +118,20 @@ fn restart_postgres(world: &World, rng: &mut Rng) {
     server.stop();
     thread::sleep(a_moment(rng));
     server.start_again().unwrap();
+}
+
+/// One of the processes that serve a connection stands still for a while.
+fn freeze_backend(world: &World, rng: &mut Rng) {
+    let select = "SELECT pid FROM pg_stat_activity \
+                  WHERE application_name = 'users-svc' ORDER BY random() LIMIT 1";
+    let Ok(Some(row)) = world.sql().and_then(|mut sql| sql.query_opt(select, &[])) else {
+        return;
+    };
+    let pid = Pid::from_raw(row.get(0));
+    if kill(pid, Signal::SIGSTOP).is_ok() {
+        thread::sleep(a_moment(rng) * 3);
+        let _ = kill(pid, Signal::SIGCONT);
+    }
 }
 
 /// Someone else holds the table for a while.

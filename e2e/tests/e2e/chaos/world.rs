@@ -24,6 +24,8 @@ pub struct World {
     pub database_link: Proxy,
     /// Odd while a gateway is frozen: its clients wait longer than it would let them.
     freezes: AtomicUsize,
+    /// Odd while clients share a few keys and addresses, in each storm others.
+    storms: AtomicUsize,
 }
 
 /// A service that can be ended and started again with the same settings.
@@ -57,6 +59,7 @@ impl World {
             rpc_links,
             database_link,
             freezes: AtomicUsize::new(0),
+            storms: AtomicUsize::new(0),
         };
         world.wait_until_ready();
         world
@@ -78,6 +81,19 @@ impl World {
     /// Changes when a gateway is frozen and when it goes on; odd while it is frozen.
     pub fn freezes(&self) -> usize {
         self.freezes.load(Ordering::SeqCst)
+    }
+
+    /// Has the clients collide for a while.
+    pub fn storm_for(&self, time: Duration) {
+        self.storms.fetch_add(1, Ordering::SeqCst);
+        thread::sleep(time);
+        self.storms.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The number of the storm that there is now.
+    pub fn storm(&self) -> Option<usize> {
+        let storms = self.storms.load(Ordering::SeqCst);
+        (storms % 2 == 1).then_some(storms)
     }
 
     pub fn sql(&self) -> Result<postgres::Client, postgres::Error> {
