@@ -103,13 +103,15 @@ impl LocalClient {
         self.0.balancer.resolver.all_threads_connected()
     }
 
-    /// Whether the service can serve calls now.
+    /// Whether the service can serve calls now. It needs no permit and no budget of the other calls: they
+    /// may be as many as allowed, and the service healthy all the same.
     pub async fn health(&self, options: &CallOptions) -> Result<bool> {
         let send = |users: &UsersCapability, _: Attempt| {
             let response = users.health_request().send().promise;
             async move { Ok(response.await?.get()?.get_serving()) }
         };
-        self.0.call(Effect::Read, options.timeout, send).await
+        let caller = RetryingCaller::new(self.0.balancer.clone(), Arc::new(Semaphore::new(1)));
+        caller.call(Effect::Read, options.timeout, send).await
     }
 }
 

@@ -46,6 +46,21 @@ fn gateway_without_a_users_service_is_alive_but_not_ready() {
 }
 
 #[test]
+fn gateway_with_as_many_calls_as_allowed_is_ready() {
+    let users = FakeUsers::start(&[Answer::Silence]);
+    let gateway = Gateway::start(&users, &["--max-in-flight", "1"]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| gateway.create("jane@example.com", "Jane Doe"));
+        let end = Instant::now() + Duration::from_secs(5);
+        while users.calls() < 1 {
+            assert!(Instant::now() < end);
+        }
+        assert_eq!(gateway.create("joe@example.com", "Joe").status, 503);
+        assert_eq!(gateway.get("/readyz").status, 200);
+    });
+}
+
+#[test]
 fn gateway_without_a_users_service_answers_503_and_after_a_second_at_once() {
     let gateway = Gateway::start_unready(NOBODY, &[]);
     let start = Instant::now();
