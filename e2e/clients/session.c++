@@ -24,8 +24,13 @@ std::string create(UsersClient& users, std::istream& arguments) {
         return request;
       },
       [](CreateUserResponse::Reader response) -> std::string {
-        if (!response.isUser()) return "refused";
-        return response.getReplayed() ? "replayed" : "created";
+        switch (response.which()) {
+          case CreateUserResponse::USER: return response.getReplayed() ? "replayed" : "created";
+          case CreateUserResponse::INVALID: return "invalid";
+          case CreateUserResponse::EMAIL_TAKEN: return "emailTaken";
+          case CreateUserResponse::ID_CONFLICT: return "idConflict";
+        }
+        throw CallError{Failure::UNKNOWN, "an outcome of a later version"};
       });
 }
 
@@ -53,6 +58,7 @@ std::string outcomeOf(UsersClient& users, const std::string& line) {
       case Failure::UNAVAILABLE: return "unavailable";
       case Failure::UNKNOWN: return "unknown";
       case Failure::UNIMPLEMENTED: return "unimplemented";
+      case Failure::TOO_LARGE: return "invalid";
     }
     throw;
   }

@@ -10,7 +10,7 @@ import asyncio
 import sys
 
 import capnp  # type: ignore[import-untyped]
-from users_client import OUTCOMES, UsersClient, UsersError
+from users_client import OUTCOMES, Invalid, UsersClient, UsersError
 
 
 async def outcome_of(users: UsersClient, verb: str, id: str, *fields: str) -> str:
@@ -20,6 +20,8 @@ async def outcome_of(users: UsersClient, verb: str, id: str, *fields: str) -> st
             created = await users.create(id=id, email=email, name=name)
             return "replayed" if created.replayed else "created"
         return "found" if await users.get(id) else "notFound"
+    except Invalid:
+        return "invalid"
     except UsersError as error:
         outcome, _ = OUTCOMES[type(error)]
         return outcome

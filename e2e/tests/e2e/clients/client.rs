@@ -18,6 +18,8 @@ pub struct Client {
     environment: Vec<(&'static str, PathBuf)>,
     /// Whether it takes ids of the type `Uuid`, which can hold nothing else.
     pub has_typed_ids: bool,
+    /// Whether it repeats a call twice and after any failure, instead of once and after a broken connection.
+    pub repeats_after_any_failure: bool,
 }
 
 impl Client {
@@ -27,6 +29,7 @@ impl Client {
             driver: None,
             environment: Vec::new(),
             has_typed_ids: true,
+            repeats_after_any_failure: true,
         }
     }
 
@@ -38,6 +41,7 @@ impl Client {
             driver: Some(vec![python, driver.into()]),
             environment: vec![("PYTHONPATH", root().join("clients/python"))],
             has_typed_ids: false,
+            repeats_after_any_failure: false,
         }
     }
 
@@ -55,18 +59,13 @@ impl Client {
             driver: Some(vec![cpp_programs().with_file_name("session").into()]),
             environment: Vec::new(),
             has_typed_ids: false,
+            repeats_after_any_failure: false,
         }
     }
 
     /// Runs one command of the command line: its exit status, and the JSON that it prints.
     pub fn run(&self, addr: &str, words: &[&str]) -> (i32, Value) {
-        let output = self.command(addr).args(words).output().unwrap();
-        let printed = String::from_utf8(output.stdout).unwrap();
-        let outcome = serde_json::from_str(&printed).unwrap_or_else(|_| {
-            let error = String::from_utf8_lossy(&output.stderr);
-            panic!("{words:?} prints {printed:?} and {error}")
-        });
-        (output.status.code().unwrap(), outcome)
+        output_of(self.command(addr).args(words))
     }
 
     /// Runs `create`.
@@ -77,9 +76,14 @@ impl Client {
 
     /// Its command line for the service on `addr`, without a command.
     pub fn command(&self, addr: &str) -> Command {
+        self.command_with_timeout(addr, TIMEOUT)
+    }
+
+    /// The same with the time that a call may take.
+    pub fn command_with_timeout(&self, addr: &str, timeout: Duration) -> Command {
         let mut command = self.program(&self.command_line);
         command.args(["--users-addr", addr]);
-        command.args(["--timeout-ms", &TIMEOUT.as_millis().to_string()]);
+        command.args(["--timeout-ms", &timeout.as_millis().to_string()]);
         command
     }
 
@@ -104,4 +108,15 @@ impl Client {
         program.envs(self.environment.iter().map(|(name, value)| (name, value)));
         program
     }
+}
+
+/// Runs a command: its exit status, and the JSON that it prints.
+pub fn output_of(command: &mut Command) -> (i32, Value) {
+    let output = command.output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let outcome = serde_json::from_str(&printed).unwrap_or_else(|_| {
+        let error = String::from_utf8_lossy(&output.stderr);
+        panic!("{command:?} prints {printed:?} and {error}")
+    });
+    (output.status.code().unwrap(), outcome)
 }

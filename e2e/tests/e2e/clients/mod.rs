@@ -5,6 +5,7 @@
 
 mod client;
 mod command_line;
+mod conformance;
 mod examples;
 mod faults;
 mod old_service;
@@ -72,6 +73,7 @@ tests_of_every_client! {
     outcomes::list_reports_every_field_at_fault,
     command_line::wrong_usage_is_told_from_other_failures,
     command_line::service_that_is_away_is_unavailable,
+    conformance::create_has_the_outcome_that_its_attempts_allow,
     faults::create_with_a_late_answer_is_unknown_until_it_is_repeated,
     faults::get_with_a_late_answer_is_unavailable_and_costs_its_connection,
     faults::restarted_service_is_called_on_a_new_connection,

@@ -77,7 +77,9 @@ impl Session for InProcess {
         let outcome = match block_on(self.0.create_user(user)) {
             Ok(CreateOutcome::Stored { replayed, .. }) if replayed => "replayed",
             Ok(CreateOutcome::Stored { .. }) => "created",
-            Ok(_) => "refused",
+            Ok(CreateOutcome::EmailTaken) => "emailTaken",
+            Ok(CreateOutcome::IdConflict) => "idConflict",
+            Ok(CreateOutcome::Invalid(_)) => "invalid",
             Err(error) => name_of(&error),
         };
         outcome.to_owned()

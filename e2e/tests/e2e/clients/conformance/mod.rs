@@ -1,0 +1,92 @@
+//! Whatever a service does to a create, every client says the same of it, and never that nothing was
+//! written when something may have been.
+//!
+//! `service.rs` and `cases.rs` know no client of ours: they would test any.
+
+mod cases;
+pub mod service;
+
+use std::io::Write as _;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::NamedTempFile;
+use uuid::Uuid;
+
+use self::cases::{CASES, Case};
+use self::service::EMAIL_DOMAIN;
+use super::client::{Client, output_of};
+
+/// Time that a create has. Some cases take all of it.
+const TIMEOUT: Duration = Duration::from_millis(1500);
+
+pub fn create_has_the_outcome_that_its_attempts_allow(client: &Client) {
+    let expected = if client.repeats_after_any_failure {
+        persistent
+    } else {
+        plain
+    };
+    check_all(expected, |addr, id, email| {
+        let mut session = client.session_with_timeout(addr, TIMEOUT);
+        session.create(id, email, "Jane")
+    });
+}
+
+#[test]
+fn users_cli_create_has_the_outcome_that_its_attempts_allow() {
+    check_all(persistent, |addr, id, email| {
+        let user = ["--id", id, "--email", email, "--name", "Jane"];
+        let (_, printed) = output_of(users_cli(addr).arg("create").args(user));
+        printed["outcome"].as_str().unwrap().to_owned()
+    });
+}
+
+#[test]
+fn users_cli_import_has_the_outcome_that_its_attempts_allow() {
+    check_all(persistent, |addr, id, email| {
+        let mut file = NamedTempFile::new().unwrap();
+        write!(file, "id,email,name\n{id},{email},Jane\n").unwrap();
+        let import = ["import", "--patience", "0"];
+        let (status, report) = output_of(users_cli(addr).args(import).arg(file.path()));
+        match status {
+            4 => "unavailable".to_owned(),
+            5 => "unknown".to_owned(),
+            6 => "unimplemented".to_owned(),
+            _ => only_key(&report["outcomes"]),
+        }
+    });
+}
+
+/// Makes the create of every case with `create`, which gets an address, an id and an e-mail address, and
+/// fails with a list of the outcomes that are wrong.
+fn check_all(expected: fn(&Case) -> &'static str, create: impl Fn(&str, &str, &str) -> String) {
+    let wrong = CASES.iter().filter_map(|case| {
+        let id = Uuid::new_v4().to_string();
+        let addr = service::start(case.script);
+        let outcome = create(&addr, &id, &format!("{id}{EMAIL_DOMAIN}"));
+        let expected = expected(case);
+        let is_wrong = outcome != expected;
+        is_wrong.then(|| format!("{:?}: {outcome} instead of {expected}", case.script))
+    });
+    let wrong: Vec<String> = wrong.collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+fn persistent(case: &Case) -> &'static str {
+    case.persistent
+}
+
+fn plain(case: &Case) -> &'static str {
+    case.plain
+}
+
+fn users_cli(addr: &str) -> Command {
+    Client::rust().command_with_timeout(addr, TIMEOUT)
+}
+
+fn only_key(counts: &Value) -> String {
+    let counts = counts.as_object().unwrap();
+    assert_eq!(counts.len(), 1, "{counts:?}");
+    counts.keys().next().unwrap().clone()
+}
