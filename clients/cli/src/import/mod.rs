@@ -1,5 +1,6 @@
 //! `users-cli import`: creates the users of a CSV file, with many calls in flight.
 
+mod records;
 mod report;
 mod rows;
 mod settle;
@@ -83,7 +84,7 @@ impl Import {
         let rows = stream::unfold(rows, async |mut rows| Some((rows.recv().await?, rows)));
         let (rows, stop) = stream::abortable(rows);
         let settled = rows
-            .map(async |row| csv::Result::Ok(settle(row?, client, options, patience, &stop).await))
+            .map(async |row| io::Result::Ok(settle(row?, client, options, patience, &stop).await))
             .buffer_unordered(self.in_flight.into());
         let mut settled = pin!(settled);
 

@@ -1,8 +1,9 @@
 //! Tells what became of the rows: progress meanwhile, counts at the end, and each row that was refused.
 
+use std::io::{Read as _, Write as _};
 use std::{collections::BTreeMap, fs::File, path::Path, time::Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use indicatif::ProgressBar;
 use serde_json::json;
 
@@ -128,12 +129,32 @@ impl Report {
     }
 }
 
+/// Creates the file for rejected rows. It may replace that of an import before, and nothing else: a wrong
+/// name, such as that of the input, costs no file.
 fn create_rejected(path: &Path) -> anyhow::Result<csv::Writer<File>> {
-    let mut file =
-        csv::Writer::from_path(path).with_context(|| format!("cannot write {}", path.display()))?;
-    let header = rejected_record("line", REJECTED_COLUMNS, "outcome", "reason");
-    file.write_record(header)?;
-    Ok(file)
+    let name = path.display();
+    let mut header = csv::Writer::from_writer(Vec::new());
+    header.write_record(rejected_record(
+        "line",
+        REJECTED_COLUMNS,
+        "outcome",
+        "reason",
+    ))?;
+    let header = header.into_inner()?;
+
+    // Not of a pipe or a device, which have nothing to lose.
+    if path.is_file() {
+        let mut begin = Vec::new();
+        let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
+        file.take(header.len() as u64).read_to_end(&mut begin)?;
+        ensure!(
+            begin.is_empty() || begin == header,
+            "{name} exists and holds no rejected rows; give --rejected another name"
+        );
+    }
+    let mut file = File::create(path).with_context(|| format!("cannot write {name}"))?;
+    file.write_all(&header)?;
+    Ok(csv::Writer::from_writer(file))
 }
 
 /// A line of the file of rejected rows.

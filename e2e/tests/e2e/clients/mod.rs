@@ -5,7 +5,7 @@
 
 mod client;
 mod command_line;
-mod conformance;
+pub mod conformance;
 mod examples;
 mod faults;
 mod old_service;
@@ -14,6 +14,8 @@ mod service;
 mod session;
 mod table;
 mod toolchains;
+
+pub use client::{Client, output_of};
 
 macro_rules! tests_of_every_client {
     ($($module:ident::$behaviour:ident,)*) => {

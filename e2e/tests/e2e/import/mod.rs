@@ -1,5 +1,8 @@
 //! `users-cli import`: every row accounted for, whatever is wrong with it or with the service.
 
+mod bad_files;
+mod outcomes;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
@@ -46,6 +49,13 @@ impl Service {
 
     fn rows(&self) -> i64 {
         database::rows(&self.database)
+    }
+
+    /// Of all users, in order.
+    fn emails(&self) -> Vec<String> {
+        let query = "SELECT email FROM users ORDER BY email";
+        let rows = database::connect(&self.database).query(query, &[]).unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
     }
 }
 

@@ -1,0 +1,150 @@
+//! Splits a CSV file into records, so that a bad one costs itself only.
+//!
+//! A record is a line, or several when a quoted field has line breaks (RFC 4180). A quote that is not closed
+//! within [`MAX_RECORD`], or is closed in the middle of a field, makes its line a bad record, and the next
+//! line begins another one.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead as _, BufReader, Read};
+
+/// Bytes of a record, ten times those of the longest valid user.
+const MAX_RECORD: usize = 16 * 1024;
+
+/// The records of a file.
+pub struct Records<R> {
+    input: BufReader<R>,
+    /// Lines that were searched for a closing quote, and are still to be read.
+    ahead: VecDeque<Vec<u8>>,
+    /// Lines that have been read.
+    lines: u64,
+}
+
+/// A record of the file.
+pub struct Record {
+    /// Where it begins, counted from 1.
+    pub line: u64,
+    /// Its text, or what is wrong with it.
+    pub text: Result<Vec<u8>, String>,
+}
+
+impl<R: Read> Records<R> {
+    pub fn new(input: R) -> Self {
+        Self {
+            input: BufReader::new(input),
+            ahead: VecDeque::new(),
+            lines: 0,
+        }
+    }
+
+    /// Reads the next record that is not a blank line; `None` at the end of the file.
+    pub fn next(&mut self) -> io::Result<Option<Record>> {
+        let mut text = self.next_line()?;
+        while matches!(&*text, b"\n" | b"\r" | b"\r\n") {
+            text = self.next_line()?;
+        }
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let line = self.lines;
+        let text = if text.len() > MAX_RECORD {
+            Err(format!("is longer than {MAX_RECORD} bytes"))
+        } else if self.read_to_closing_quote(&mut text)? {
+            Ok(text)
+        } else {
+            Err("unclosed quote?".into())
+        };
+        Ok(Some(Record { line, text }))
+    }
+
+    /// Adds the lines that a quoted field of `text` goes on for. Returns `false`, having added none, when
+    /// its closing quote is not found.
+    fn read_to_closing_quote(&mut self, text: &mut Vec<u8>) -> io::Result<bool> {
+        let mut quotes = Quotes::default();
+        quotes.read(text);
+        let (first_line, mut added) = (self.lines, VecDeque::new());
+        while quotes.is_open() {
+            let line = self.next_line()?;
+            quotes.read(&line);
+            text.extend_from_slice(&line);
+            let is_last = line.is_empty();
+            added.push_back(line);
+
+            if is_last || quotes.is_misplaced || text.len() > MAX_RECORD {
+                added.append(&mut self.ahead);
+                self.ahead = added;
+                self.lines = first_line;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The next line with its end; empty at the end of the file.
+    fn next_line(&mut self) -> io::Result<Vec<u8>> {
+        let line = match self.ahead.pop_front() {
+            Some(line) => line,
+            None => self.read_line()?,
+        };
+        self.lines += u64::from(!line.is_empty());
+        Ok(line)
+    }
+
+    /// Reads a line. Of one that is too long, keeps just enough to tell.
+    fn read_line(&mut self) -> io::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        loop {
+            let buffer = self.input.fill_buf()?;
+            let end = buffer.iter().position(|b| matches!(b, b'\n' | b'\r'));
+            let read = end.map_or(buffer.len(), |end| end + 1);
+            let kept = read.min(MAX_RECORD + 1 - line.len());
+            line.extend_from_slice(&buffer[..kept]);
+
+            let ends_in_cr = end.is_some_and(|end| buffer[end] == b'\r');
+            self.input.consume(read);
+            if ends_in_cr && self.input.fill_buf()?.first() == Some(&b'\n') {
+                self.input.consume(1);
+            }
+            if end.is_some() || read == 0 {
+                return Ok(line);
+            }
+        }
+    }
+}
+
+/// Where the text that was read so far stands with its quotes.
+#[derive(Default)]
+struct Quotes {
+    state: State,
+    /// Whether a quoted field goes on after its closing quote, which readers of CSV take as they like.
+    is_misplaced: bool,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum State {
+    #[default]
+    FieldBegins,
+    Unquoted,
+    Quoted,
+    /// After a quote in a quoted field: it is the closing one unless another one follows.
+    Closed,
+}
+
+impl Quotes {
+    fn read(&mut self, text: &[u8]) {
+        for byte in text {
+            self.state = match (self.state, byte) {
+                (State::Quoted, b'"') => State::Closed,
+                (State::FieldBegins | State::Closed, b'"') | (State::Quoted, _) => State::Quoted,
+                (_, b',' | b'\n' | b'\r') => State::FieldBegins,
+                (state, _) => {
+                    self.is_misplaced |= state == State::Closed;
+                    State::Unquoted
+                }
+            };
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.state == State::Quoted
+    }
+}
