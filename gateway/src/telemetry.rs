@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use metrics::{Gauge, gauge, histogram};
+use service_runtime::logging::one_line;
 use service_runtime::metrics::HistogramFamily;
 use service_runtime::trace::{Span, SpanKind, TraceContext};
 use uuid::Uuid;
@@ -114,7 +115,8 @@ impl ActiveRequest<'_> {
         let (mut response, cause) = match result {
             Ok(response) => (response, None),
             Err(mut problem) => {
-                let cause = problem.cause.take();
+                // The users service has a say in it.
+                let cause = problem.cause.take().map(|cause| one_line(&cause));
                 (problem.into_response(&self.request_id), cause)
             }
         };
