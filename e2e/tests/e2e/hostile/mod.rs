@@ -2,7 +2,9 @@
 
 mod calls;
 mod connections;
+mod memory;
 mod messages;
+mod raw;
 
 use std::time::{Duration, Instant};
 
