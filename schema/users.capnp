@@ -27,10 +27,12 @@
 # Limits. A message to the service has at most 128 KiB, a message from it at most 1 MiB. A message must
 # arrive within 10 seconds of its first byte, and the first message of a connection within 10 seconds of
 # connecting. Between messages a connection may be idle for ever. Answers come in the order in which the
-# calls are done, so send many at once, up to some thousands on a connection; calls beyond a connection's
-# share of the service are answered `overloaded`. A call that its caller abandons leaves something behind
-# until its connection ends. After ten thousand of them the service answers what is in flight and ends the
-# connection. Text is UTF-8; text that is not is a fault of its field.
+# calls are done, so send many at once, up to some thousands on a connection. The service reads on when it
+# has answered enough; calls beyond a connection's share of the service are answered `overloaded`. A call that
+# its caller abandons, and an answer that it never finishes, leave something behind: after some thousands of
+# them the service answers what is in flight and ends the connection. A call passes no capabilities, and its
+# results go to its caller; a peer that sends anything else is disconnected. Text is UTF-8; text that is not
+# is a fault of its field.
 #
 # A message that is too long ends the connection, and with it every other call on it. So bound what you
 # send: our clients refuse a request whose texts have more than 96 KiB in all, far above any valid one.

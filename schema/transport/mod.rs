@@ -2,12 +2,13 @@
 //!
 //! capnp-rpc reads from a `MessageReader`, which reads many messages at once, and writes to a
 //! `CoalescingWriter`, which only appends to the `SendQueue`. A task of its own sends that queue. On
-//! the serving side a `PeerGuard` watches both: it ends messages that take too long, and pauses reading
-//! while the queue is full.
+//! the serving side a `PeerGuard` sees every message: it bounds what the peer has the service hold, and
+//! ends messages that take too long.
 
-mod framing;
+mod network;
 mod options;
 mod peer_guard;
+mod peer_memory;
 mod reader;
 mod writer;
 
@@ -18,9 +19,11 @@ use capnp_rpc::{RpcSystem, rpc_twoparty_capnp::Side, twoparty::VatNetwork};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{JoinHandle, spawn_local};
 
+use network::GuardedNetwork;
 pub use options::set_socket_options;
 use options::{CLIENT_READ_LIMIT, NESTING_LIMIT, SERVICE_READ_LIMIT};
-use peer_guard::PeerGuard;
+pub use peer_guard::PeerGuard;
+pub use peer_memory::PeerMemory;
 use reader::MessageReader;
 use writer::{CoalescingWriter, SendQueue};
 
@@ -41,36 +44,51 @@ pub struct Connection {
 ///
 /// Call it on a thread that runs a tokio local runtime.
 pub fn client(stream: impl Stream) -> Connection {
-    connect(stream, Side::Client, CLIENT_READ_LIMIT, None)
+    let (read_half, write_half) = tokio::io::split(stream);
+    let queue: Rc<SendQueue> = Rc::default();
+    let writer = spawn_local(queue.clone().send(write_half));
+
+    let reader = MessageReader::new(read_half, None);
+    let limits = limits(CLIENT_READ_LIMIT);
+    let network = VatNetwork::new(reader, CoalescingWriter(queue), Side::Client, limits);
+    Connection {
+        system: RpcSystem::new(Box::new(network), None),
+        writer,
+    }
 }
 
-/// The serving end of a connection, which offers `bootstrap` to its peer.
+/// The serving end of a connection, which offers `bootstrap` to its peer, within the limits of a guard of
+/// its own.
 ///
 /// Call it on a thread that runs a tokio local runtime.
 pub fn server(stream: impl Stream, bootstrap: capability::Client) -> Connection {
-    connect(stream, Side::Server, SERVICE_READ_LIMIT, Some(bootstrap))
+    guarded_server(stream, bootstrap, PeerGuard::new(PeerMemory::default()))
 }
 
-fn connect(
+/// The same within the limits of `guard`.
+pub fn guarded_server(
     stream: impl Stream,
-    side: Side,
-    read_limit: usize,
-    bootstrap: Option<capability::Client>,
+    bootstrap: capability::Client,
+    guard: Rc<PeerGuard>,
 ) -> Connection {
     let (read_half, write_half) = tokio::io::split(stream);
-    let queue = Rc::new(SendQueue::default());
-    // Only one side may wait for the other to read, or both could wait for ever.
-    let guard = (side == Side::Server).then(|| PeerGuard::new(queue.clone()));
+    let queue = guard.queue.clone();
+    // Only the serving side waits for its peer to read, or both could wait for ever.
     let writer = spawn_local(queue.clone().send(write_half));
 
-    let limits = ReaderOptions {
+    let reader = MessageReader::new(read_half, Some(guard.clone()));
+    let limits = limits(SERVICE_READ_LIMIT);
+    let network = VatNetwork::new(reader, CoalescingWriter(queue), Side::Server, limits);
+    let network = GuardedNetwork { network, guard };
+    Connection {
+        system: RpcSystem::new(Box::new(network), Some(bootstrap)),
+        writer,
+    }
+}
+
+fn limits(read_limit: usize) -> ReaderOptions {
+    ReaderOptions {
         traversal_limit_in_words: Some(read_limit),
         nesting_limit: NESTING_LIMIT,
-    };
-    let reader = MessageReader::new(read_half, guard);
-    let network = VatNetwork::new(reader, CoalescingWriter(queue), side, limits);
-    Connection {
-        system: RpcSystem::new(Box::new(network), bootstrap),
-        writer,
     }
 }

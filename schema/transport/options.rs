@@ -17,8 +17,29 @@ pub const NESTING_LIMIT: i32 = 16;
 pub const READ_BUFFER: usize = 16 * 1024;
 /// Unsent bytes at which a service stops reading from a peer that does not read.
 pub const SEND_QUEUE_LIMIT: usize = 256 * 1024;
+/// Large answers that are built at the same time for one connection. A page of users, with what it is made
+/// of, has up to 256 KiB.
+pub const LARGE_ANSWERS: usize = 4;
 /// Capacity that a connection keeps of its send queue when everything is sent.
 pub const SEND_QUEUE_KEPT: usize = 16 * 1024;
+
+/// Bytes that all peers of a process hold at most, as the guards count them. The allocator needs up to half
+/// as much again.
+pub const MEMORY_OF_PEERS: usize = 160 * 1024 * 1024;
+/// The part of what is left of it that one peer may hold: 5 MiB when it is alone.
+pub const SHARES: usize = 32;
+/// What any peer may hold, whatever is left: one call.
+pub const MIN_SHARE: usize = 4 * 1024;
+/// Pause after which a connection looks again whether there is more memory for it.
+pub const SHARE_RECHECK: Duration = Duration::from_millis(100);
+/// What a call in flight costs beside its message, in bytes (measured with `createUser`).
+pub const CALL_COST: usize = 4 * 1024;
+/// What a question costs that is answered and not finished, or the other way round, in bytes (measured).
+pub const KEPT_COST: usize = 512;
+/// Calls that may wait for the answers of each other: the library resolves them by recursion.
+pub const MAX_PIPELINE_DEPTH: u8 = 8;
+/// Steps from an answer to the capability that a call is made on.
+pub const MAX_TRANSFORM: u32 = 8;
 
 /// How long a message may take to arrive at a service, from its first byte; the first message of a
 /// connection, from the accept. Between messages a connection may be idle.

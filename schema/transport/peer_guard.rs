@@ -1,63 +1,321 @@
-//! What a service does to peers that are too slow: a deadline for each message, and back-pressure.
+//! What one peer has a service hold in memory, and when it may send more.
 //!
-//! A client needs none of it, because it chooses the service that it connects to.
+//! capnp-rpc 0.27 keeps whatever a peer leaves open: questions without a `Finish` for their answer, and for
+//! ever those whose `Finish` comes before their answer. A client needs no guard, because it chooses the
+//! service that it connects to.
 
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, hash_map::Entry};
 use std::task::{Context, Poll};
 use std::{io, pin::Pin, rc::Rc};
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use capnp::Error;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::framing::Framing;
-use super::options::{MESSAGE_TIMEOUT, SEND_QUEUE_LIMIT};
+use super::options::{
+    CALL_COST, KEPT_COST, LARGE_ANSWERS, MAX_PIPELINE_DEPTH, MESSAGE_TIMEOUT, MIN_SHARE,
+    SEND_QUEUE_LIMIT, SHARE_RECHECK,
+};
+use super::peer_memory::PeerMemory;
 use super::writer::SendQueue;
 
-/// The guard of one connection.
+/// The guard of one connection. It counts, pauses reading, and says when the connection should drain.
 pub struct PeerGuard {
-    queue: Rc<SendQueue>,
-    framing: Framing,
-    /// When the message that has begun must be complete; `None` between messages.
-    message_due: Option<Instant>,
-    timer: Pin<Box<Sleep>>,
+    memory: PeerMemory,
+    /// What `memory` knows of this peer.
+    reported: Cell<usize>,
+    /// By the peer's ids.
+    questions: RefCell<HashMap<u32, Question>>,
+    /// Bytes that all questions hold.
+    open: Cell<usize>,
+    /// Those of `open` that only the peer can have released.
+    kept: Cell<usize>,
+    /// `kept` has exceeded its limit.
+    exceeded: Notify,
+    large_answers: Semaphore,
+    pub(super) queue: Rc<SendQueue>,
+
+    /// Bytes that have arrived of a message that is not complete.
+    partial: Cell<usize>,
+    /// When the message that the reader waits for must be complete; `None` between messages.
+    message_due: Cell<Option<Instant>>,
+    timer: RefCell<Pin<Box<Sleep>>>,
+}
+
+/// A bootstrap or a call that capnp-rpc holds.
+struct Question {
+    /// Bytes that it holds.
+    cost: usize,
+    /// Calls that wait for each other, up to and with this one.
+    depth: u8,
+    has_dependents: bool,
+    is_answered: bool,
+    is_finished: bool,
 }
 
 impl PeerGuard {
-    pub fn new(queue: Rc<SendQueue>) -> Self {
+    /// The guard of a new connection of a process whose peers hold `memory`.
+    pub fn new(memory: PeerMemory) -> Rc<Self> {
         let first_due = Instant::now() + MESSAGE_TIMEOUT;
-        Self {
-            queue,
-            framing: Framing::default(),
-            message_due: Some(first_due),
-            timer: Box::pin(sleep_until(first_due)),
+        Rc::new(Self {
+            memory,
+            reported: Cell::default(),
+            questions: RefCell::default(),
+            open: Cell::default(),
+            kept: Cell::default(),
+            exceeded: Notify::new(),
+            large_answers: Semaphore::new(LARGE_ANSWERS),
+            queue: Rc::default(),
+            partial: Cell::default(),
+            message_due: Cell::new(Some(first_due)),
+            timer: RefCell::new(Box::pin(sleep_until(first_due))),
+        })
+    }
+
+    /// Completes when the peer leaves so much open that its connection should drain.
+    pub async fn exceeded(&self) {
+        self.exceeded.notified().await;
+    }
+
+    /// Completes when a large answer may be built, which must be done when the permit is dropped: a few at
+    /// a time, and none while the peer does not read.
+    pub async fn large_answer(&self) -> Option<SemaphorePermit<'_>> {
+        let permit = self.large_answers.acquire().await.ok();
+        while self.queue.len() >= SEND_QUEUE_LIMIT {
+            self.queue.released.notified().await;
         }
+        permit
     }
 
-    /// Completes when more may be read: a peer that sends calls and never reads the answers stalls
-    /// itself, instead of growing our memory.
-    pub fn poll_back_pressure(&self, cx: &Context) -> Poll<()> {
-        self.queue.poll_below(SEND_QUEUE_LIMIT, cx)
-    }
-
-    /// Takes note of the bytes that a read brought.
-    pub fn on_received(&mut self, bytes: &[u8]) {
-        let completed = self.framing.advance(bytes);
-        if !self.framing.is_inside_message() {
-            self.message_due = None;
-        } else if completed || self.message_due.is_none() {
-            self.message_due = Some(Instant::now() + MESSAGE_TIMEOUT);
+    /// Completes when the next message may be read. A peer that does not read its answers, or asks faster
+    /// than it is answered, stalls itself. Fails when that does not help.
+    pub(super) async fn room(&self) -> capnp::Result<()> {
+        if self.has_room() {
+            return Ok(());
         }
+        let due = Instant::now() + MESSAGE_TIMEOUT;
+        while !self.has_room() {
+            if Instant::now() > due {
+                return Err(Error::overloaded("the peer holds too much memory".into()));
+            }
+            // Nobody tells when other peers release what they hold.
+            let _ = timeout(SHARE_RECHECK, self.queue.released.notified()).await;
+        }
+        Ok(())
     }
 
-    /// Completes with an error when a message is overdue.
-    pub fn poll_deadline(&mut self, cx: &mut Context) -> Poll<io::Error> {
-        let Some(due) = self.message_due else {
+    fn has_room(&self) -> bool {
+        self.report() <= self.memory.share() && self.queue.len() < SEND_QUEUE_LIMIT
+    }
+
+    /// Tells the process what this peer holds, and returns it.
+    fn report(&self) -> usize {
+        let held = self.open.get() + self.partial.get() + self.queue.len();
+        self.memory.change(self.reported.replace(held), held);
+        held
+    }
+
+    /// Takes note of bytes of a message.
+    pub(super) fn on_received(&self, bytes: usize) {
+        self.partial.set(self.partial.get() + bytes);
+    }
+
+    /// Takes note of the end of a message, and returns its size.
+    pub(super) fn on_message(&self) -> usize {
+        self.message_due.set(None);
+        self.partial.take()
+    }
+
+    /// Completes with an error when a message is overdue, or takes more memory than there is for it. Call
+    /// it when there is nothing to read.
+    pub(super) fn poll_overdue(&self, cx: &mut Context) -> Poll<io::Error> {
+        if self.partial.get() > MIN_SHARE && self.report() > self.memory.share() {
+            return Poll::Ready(io::ErrorKind::OutOfMemory.into());
+        }
+        if self.message_due.get().is_none() && self.partial.get() > 0 {
+            self.message_due.set(Some(Instant::now() + MESSAGE_TIMEOUT));
+        }
+        let Some(due) = self.message_due.get() else {
+            self.poll_kept(cx);
             return Poll::Pending;
         };
-        if self.timer.deadline() != due {
-            self.timer.as_mut().reset(due);
+        let mut timer = self.timer.borrow_mut();
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
         }
-        self.timer
-            .as_mut()
-            .poll(cx)
-            .map(|()| io::ErrorKind::TimedOut.into())
+        let overdue = timer.as_mut().poll(cx);
+        overdue.map(|()| io::ErrorKind::TimedOut.into())
+    }
+
+    /// Looks from time to time at what an idle peer keeps: how much it may be depends on the others.
+    fn poll_kept(&self, cx: &mut Context) {
+        let mut timer = self.timer.borrow_mut();
+        while self.kept.get() > MIN_SHARE && timer.as_mut().poll(cx).is_ready() {
+            self.check_kept();
+            timer.as_mut().reset(Instant::now() + MESSAGE_TIMEOUT);
+        }
+    }
+
+    fn check_kept(&self) {
+        if self.kept.get() > self.memory.share() / 4 * 3 {
+            self.exceeded.notify_one();
+        }
+    }
+
+    /// Takes note of a question that came in a message of `size` bytes, and is to be asked of the answer to
+    /// the question `target`.
+    pub(super) fn on_question(
+        &self,
+        id: u32,
+        size: usize,
+        target: Option<u32>,
+    ) -> capnp::Result<()> {
+        let mut questions = self.questions.borrow_mut();
+        let target = target.and_then(|target| questions.get_mut(&target));
+        let target = target.filter(|target| !target.is_answered);
+        let depth = target.map_or(0, |target| {
+            target.has_dependents = true;
+            target.depth + 1
+        });
+        if depth > MAX_PIPELINE_DEPTH {
+            return Err(Error::failed("too many calls wait for each other".into()));
+        }
+
+        let question = Question {
+            cost: CALL_COST + size,
+            depth,
+            has_dependents: false,
+            is_answered: false,
+            is_finished: false,
+        };
+        let Entry::Vacant(entry) = questions.entry(id) else {
+            return Err(Error::failed("a question's id is already in use".into()));
+        };
+        self.open.set(self.open.get() + question.cost);
+        entry.insert(question);
+        Ok(())
+    }
+
+    /// Takes note of an answer of `size` bytes, after which a `Finish` may have to come.
+    pub(super) fn on_answer(&self, id: u32, size: usize, is_finish_needed: bool) {
+        self.change(id, |question| {
+            question.is_answered = true;
+            question.is_finished |= !is_finish_needed;
+            question.cost = KEPT_COST + size;
+        });
+    }
+
+    /// Takes note that the peer needs a question no more.
+    pub(super) fn on_finish(&self, id: u32) {
+        self.change(id, |question| {
+            question.is_finished = true;
+            // It is cancelled, unless another call waits for its answer.
+            if !question.has_dependents {
+                question.cost = KEPT_COST;
+            }
+        });
+    }
+
+    fn change(&self, id: u32, change: impl FnOnce(&mut Question)) {
+        let mut questions = self.questions.borrow_mut();
+        let Entry::Occupied(mut entry) = questions.entry(id) else {
+            return;
+        };
+        let question = entry.get_mut();
+        self.open.set(self.open.get() - question.cost);
+        self.kept.set(self.kept.get() - question.kept());
+        change(question);
+
+        if question.is_answered && question.is_finished {
+            entry.remove();
+        } else {
+            self.open.set(self.open.get() + question.cost);
+            self.kept.set(self.kept.get() + question.kept());
+            self.check_kept();
+        }
+        self.queue.released.notify_waiters();
+    }
+}
+
+impl Question {
+    /// The part of its cost that only the peer can have released.
+    fn kept(&self) -> usize {
+        if self.is_answered || self.is_finished {
+            self.cost
+        } else {
+            0
+        }
+    }
+}
+
+impl Drop for PeerGuard {
+    fn drop(&mut self) {
+        self.memory.change(self.reported.get(), 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use capnp_rpc::rpc_twoparty_capnp::Side;
+    use tokio::runtime::LocalRuntime;
+    use tokio::task::spawn_local;
+
+    use super::*;
+    use crate::transport::{client, guarded_server};
+    use crate::users_capnp::users::{self, CreateUserParams, CreateUserResults};
+
+    /// Never answers a create, and refuses everything else.
+    struct Silent;
+
+    impl users::Server for Silent {
+        async fn create_user(
+            self: Rc<Self>,
+            _: CreateUserParams,
+            _: CreateUserResults,
+        ) -> capnp::Result<()> {
+            futures::future::pending().await
+        }
+    }
+
+    #[test]
+    fn connection_gives_its_memory_back_whatever_its_peer_left_open() {
+        let memory = PeerMemory::default();
+        let everything = memory.share();
+        LocalRuntime::new().unwrap().block_on(async {
+            let (near, far) = tokio::io::duplex(1024);
+            let service: users::Client = capnp_rpc::new_client(Silent);
+            let guard = PeerGuard::new(memory.clone());
+            let served = spawn_local(guarded_server(far, service.client, guard).system);
+            let mut connection = client(near);
+            let users: users::Client = connection.system.bootstrap(Side::Server);
+            let disconnector = connection.system.get_disconnector();
+            spawn_local(connection.system);
+
+            let in_flight: Vec<_> = (0..100)
+                .map(|_| users.create_user_request().send())
+                .collect();
+            users
+                .get_user_request()
+                .send()
+                .promise
+                .await
+                .map(drop)
+                .unwrap_err();
+            assert!(memory.share() < everything);
+            drop(in_flight.into_iter().step_by(2).collect::<Vec<_>>());
+            users
+                .get_user_request()
+                .send()
+                .promise
+                .await
+                .map(drop)
+                .unwrap_err();
+            assert!(memory.share() < everything);
+
+            disconnector.await.unwrap();
+            let _ = served.await.unwrap();
+        });
+        assert_eq!(memory.share(), everything);
     }
 }

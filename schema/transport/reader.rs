@@ -1,7 +1,7 @@
 //! The reading end: many messages to a read, and no buffer while the connection is idle.
 
 use std::task::{Context, Poll, ready};
-use std::{cell::Cell, io, mem, ops::Range, pin::Pin};
+use std::{cell::Cell, io, mem, ops::Range, pin::Pin, rc::Rc};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -14,7 +14,7 @@ pub struct MessageReader<S> {
     buffer: Vec<u8>,
     unread: Range<usize>,
     /// On the serving side only.
-    guard: Option<PeerGuard>,
+    guard: Option<Rc<PeerGuard>>,
 }
 
 thread_local! {
@@ -24,7 +24,7 @@ thread_local! {
 }
 
 impl<S: AsyncRead + Unpin> MessageReader<S> {
-    pub fn new(socket: S, guard: Option<PeerGuard>) -> Self {
+    pub fn new(socket: S, guard: Option<Rc<PeerGuard>>) -> Self {
         Self {
             socket,
             buffer: Vec::new(),
@@ -35,9 +35,6 @@ impl<S: AsyncRead + Unpin> MessageReader<S> {
 
     /// Fills the buffer by one read. It stays empty at the end of the stream.
     fn poll_fill(&mut self, cx: &mut Context) -> Poll<io::Result<()>> {
-        if let Some(guard) = &self.guard {
-            ready!(guard.poll_back_pressure(cx));
-        }
         if self.buffer.is_empty() {
             self.buffer = FREE_BUFFER.take();
             self.buffer.resize(READ_BUFFER, 0);
@@ -46,15 +43,12 @@ impl<S: AsyncRead + Unpin> MessageReader<S> {
         let mut read = ReadBuf::new(&mut self.buffer);
         if let Poll::Ready(done) = Pin::new(&mut self.socket).poll_read(cx, &mut read) {
             self.unread = 0..read.filled().len();
-            if let Some(guard) = &mut self.guard {
-                guard.on_received(read.filled());
-            }
             return Poll::Ready(done);
         }
 
         FREE_BUFFER.set(mem::take(&mut self.buffer));
-        let guard = self.guard.as_mut();
-        guard.map_or(Poll::Pending, |guard| guard.poll_deadline(cx).map(Err))
+        let guard = self.guard.as_ref();
+        guard.map_or(Poll::Pending, |guard| guard.poll_overdue(cx).map(Err))
     }
 }
 
@@ -67,6 +61,9 @@ impl<S: AsyncRead + Unpin> futures::AsyncRead for MessageReader<S> {
         let length = to.len().min(this.unread.len());
         to[..length].copy_from_slice(&this.buffer[this.unread.start..][..length]);
         this.unread.start += length;
+        if let Some(guard) = &this.guard {
+            guard.on_received(length);
+        }
         Poll::Ready(Ok(length))
     }
 }

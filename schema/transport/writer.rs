@@ -6,7 +6,6 @@ use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll};
 use std::{io, mem, pin::Pin, rc::Rc};
 
-use futures::task::AtomicWaker;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::{sync::Notify, task::yield_now};
 
@@ -16,14 +15,16 @@ use super::options::SEND_QUEUE_KEPT;
 #[derive(Default)]
 pub struct SendQueue {
     unsent: RefCell<Vec<u8>>,
+    /// Bytes that were taken from `unsent` and are not yet with the socket.
+    sending: Cell<usize>,
     /// The RPC system has ended: send the rest, then close.
     is_finished: Cell<bool>,
     /// The socket has failed: nothing is sent any more.
     has_failed: Cell<bool>,
     /// The queue has become non-empty, or is finished.
     changed: Notify,
-    /// The reader that waits for room in the queue.
-    reader: AtomicWaker,
+    /// Something that the peer had this end hold has been released.
+    pub released: Notify,
 }
 
 impl SendQueue {
@@ -33,7 +34,8 @@ impl SendQueue {
         if sent.is_err() {
             self.has_failed.set(true);
             drop(self.unsent.take());
-            self.reader.wake();
+            self.sending.set(0);
+            self.released.notify_waiters();
         }
         sent
     }
@@ -47,11 +49,13 @@ impl SendQueue {
 
             while !self.unsent.borrow().is_empty() {
                 mem::swap(&mut *self.unsent.borrow_mut(), &mut batch);
+                self.sending.set(batch.len());
                 socket.write_all(&batch).await?;
                 socket.flush().await?;
                 batch.clear();
                 batch.shrink_to(SEND_QUEUE_KEPT);
-                self.reader.wake();
+                self.sending.set(0);
+                self.released.notify_waiters();
             }
 
             if self.is_finished.get() {
@@ -60,13 +64,9 @@ impl SendQueue {
         }
     }
 
-    /// Completes when fewer than `limit` bytes are unsent. Only one task may wait for it.
-    pub fn poll_below(&self, limit: usize, cx: &Context) -> Poll<()> {
-        if self.unsent.borrow().len() < limit {
-            return Poll::Ready(());
-        }
-        self.reader.register(cx.waker());
-        Poll::Pending
+    /// Bytes that the peer has not yet taken, as far as the socket can tell.
+    pub fn len(&self) -> usize {
+        self.unsent.borrow().len() + self.sending.get()
     }
 }
 

@@ -80,3 +80,44 @@ mod tests {
         assert_eq!(one_line(&"é".repeat(201)), "é".repeat(200) + "…");
     }
 }
+
+/// A text that a peer chooses, fit for a log line: at most 200 characters of it, of which those that could
+/// break the line, drive a terminal or reorder what it shows are escaped.
+pub fn one_line(text: &dyn Display) -> String {
+    let (text, mut line) = (text.to_string(), String::new());
+    for (shown, c) in text.chars().enumerate() {
+        if shown == MAX_SHOWN {
+            line.push('…');
+            break;
+        }
+        push_escaped(&mut line, c);
+    }
+    line
+}
+
+/// Appends a character when it is printable, and otherwise `\uXXXX`, as JSON would.
+fn push_escaped(line: &mut String, c: char) {
+    // What `escape_debug` escapes beside quotes and backslashes is not printable: control characters,
+    // separators of lines, bidi overrides.
+    if matches!(c, '\'' | '"' | '\\') || c.escape_debug().len() == 1 {
+        return line.push(c);
+    }
+    let mut units = [0; 2];
+    let units = c.encode_utf16(&mut units).iter();
+    line.extend(units.map(|unit| format!("\\u{unit:04x}")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_a_peer_is_one_bounded_line_that_drives_no_terminal() {
+        let text = "no\r\n\u{1b}[2Jx\u{202e}y\u{9b}\u{2028}\u{7f}\u{e0001}";
+        let shown = r"no\u000d\u000a\u001b[2Jx\u202ey\u009b\u2028\u007f\udb40\udc01";
+        assert_eq!(one_line(&text), shown);
+        assert_eq!(one_line(&r#"it's "Zoë" 用户 \"#), r#"it's "Zoë" 用户 \"#);
+        assert_eq!(one_line(&"é".repeat(200)), "é".repeat(200));
+        assert_eq!(one_line(&"é".repeat(201)), "é".repeat(200) + "…");
+    }
+}

@@ -1,8 +1,8 @@
 //! A call, from admission to answer: the limits it must pass, its span and measurement, and that a panic
 //! costs nobody else anything.
 
-use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,18 +11,14 @@ use futures::FutureExt as _;
 use metrics::{Gauge, gauge, histogram};
 use service_runtime::metrics::HistogramFamily;
 use service_runtime::trace::{Span, SpanKind, TraceContext};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use users_rpc::transport::{PeerGuard, PeerMemory};
 
 use crate::outcome::CallFailure;
-
-/// Calls that the peer of one connection may abandon, each of which leaves a fifth of a KiB behind until
-/// the connection closes (capnp-rpc 0.27 forgets to return them). Then it is drained, and the peer
-/// connects anew.
-const MAX_ABANDONED: usize = 10_000;
 
 /// What lets calls in, for the whole process.
 #[derive(Clone)]
@@ -33,6 +29,7 @@ pub struct Admission {
     max_per_connection: usize,
     /// Whether the schema has been checked; before that, no call is let in.
     schema_is_checked: Arc<AtomicBool>,
+    peer_memory: PeerMemory,
 }
 
 impl Admission {
@@ -43,6 +40,7 @@ impl Admission {
             active: gauge!("rpc_server_active_calls"),
             max_per_connection: max_in_flight.div_ceil(2),
             schema_is_checked: Arc::default(),
+            peer_memory: PeerMemory::default(),
         }
     }
 
@@ -66,7 +64,8 @@ thread_local! {
 pub struct Calls {
     admission: Admission,
     in_flight: TaskTracker,
-    abandoned: Cell<usize>,
+    /// What bounds the memory of their connection.
+    pub guard: Rc<PeerGuard>,
     draining: CancellationToken,
 }
 
@@ -74,9 +73,9 @@ impl Calls {
     /// `draining` is the connection's: new calls are refused once it is cancelled.
     pub fn new(admission: Admission, draining: CancellationToken) -> Self {
         Self {
+            guard: PeerGuard::new(admission.peer_memory.clone()),
             admission,
             in_flight: TaskTracker::new(),
-            abandoned: Cell::new(0),
             draining,
         }
     }
@@ -92,6 +91,15 @@ impl Calls {
         self.in_flight.wait().await;
     }
 
+    /// Completes when a call may build a large answer; fails at its `deadline`.
+    pub async fn large_answer(
+        &self,
+        deadline: Instant,
+    ) -> Result<Option<SemaphorePermit<'_>>, CallFailure> {
+        let permit = timeout_at(deadline, self.guard.large_answer()).await;
+        permit.map_err(|_| CallFailure::NotExecuted)
+    }
+
     /// Runs a call within the limits. `parent` is the caller's span; `call` gets the one to do its work under.
     pub async fn run(
         &self,
@@ -104,11 +112,7 @@ impl Calls {
         let trace = span.context();
 
         let answered = match self.admit() {
-            Some(mut guard) => {
-                let answered = contain_panic(call(trace)).await;
-                guard.is_answered = true;
-                answered
-            }
+            Some(_guard) => contain_panic(call(trace)).await,
             None => Err(CallFailure::NotExecuted.into()),
         };
 
@@ -134,8 +138,7 @@ impl Calls {
         let permit = self.admission.in_flight.clone().try_acquire_owned().ok()?;
         self.admission.active.increment(1.0);
         Some(InFlightGuard {
-            calls: self,
-            is_answered: false,
+            active: &self.admission.active,
             _permit: permit,
             _token: self.in_flight.token(),
         })
@@ -156,24 +159,14 @@ async fn contain_panic(
 
 /// A call in flight. Dropped before it is answered when the peer abandons it.
 struct InFlightGuard<'a> {
-    calls: &'a Calls,
-    is_answered: bool,
+    active: &'a Gauge,
     _permit: OwnedSemaphorePermit,
     _token: TaskTrackerToken,
 }
 
 impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
-        let calls = self.calls;
-        calls.admission.active.decrement(1.0);
-        if self.is_answered {
-            return;
-        }
-        calls.abandoned.set(calls.abandoned.get() + 1);
-        if calls.abandoned.get() == MAX_ABANDONED {
-            tracing::info!("draining an RPC connection whose peer has abandoned too many calls");
-            calls.draining.cancel();
-        }
+        self.active.decrement(1.0);
     }
 }
 

@@ -1,10 +1,11 @@
 //! A connection, from when it is accepted to when it has drained.
 
-use std::rc::Rc;
+use std::{cell::Cell, fmt::Display, rc::Rc, time::Duration};
 
-use service_runtime::workers::Worker;
+use service_runtime::{logging::one_line, workers::Worker};
 use tokio::net::TcpStream;
 use tokio::task::{spawn_local, yield_now};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use users_rpc::transport;
 
@@ -14,11 +15,16 @@ use crate::service::UsersService;
 
 /// Turns of the event loop that the RPC system takes at most to hand the last answers to the writer.
 const TURNS_TO_ANSWER: usize = 4;
+/// Pause between two log lines on the ends of connections. A peer that connects again at once must not fill
+/// the log.
+const LOG_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves the `Users` capability on the connections of one thread.
 pub struct UsersWorker {
     admission: Admission,
     queues: Rc<QueueHandles>,
+    /// When the end of a connection may be logged again.
+    quiet_until: Cell<Instant>,
 }
 
 impl UsersWorker {
@@ -27,6 +33,16 @@ impl UsersWorker {
         Self {
             admission,
             queues: Rc::new(queues.handles()),
+            quiet_until: Cell::new(Instant::now()),
+        }
+    }
+
+    /// Logs why a connection ends.
+    fn log_end(&self, reason: &dyn Display) {
+        let now = Instant::now();
+        if now >= self.quiet_until.get() {
+            self.quiet_until.set(now + LOG_PAUSE);
+            tracing::info!(reason = %one_line(reason), "ended an RPC connection");
         }
     }
 }
@@ -39,23 +55,33 @@ impl Worker for UsersWorker {
         // A child, because a connection can also drain by itself.
         let draining = draining.child_token();
         let calls = Rc::new(Calls::new(self.admission.clone(), draining.clone()));
+        let guard = calls.guard.clone();
         let bootstrap = UsersService::bootstrap(calls.clone(), self.queues.clone());
-        let connection = transport::server(stream, bootstrap);
+        let connection = transport::guarded_server(stream, bootstrap, guard.clone());
         let disconnector = connection.system.get_disconnector();
         let mut system = spawn_local(connection.system);
 
+        // New calls are refused from when it is cancelled; those in flight are answered.
+        let drained = async {
+            tokio::select! {
+                () = draining.cancelled() => {}
+                () = guard.exceeded() => {
+                    self.log_end(&"draining it, because its peer leaves too much open");
+                    draining.cancel();
+                }
+            }
+            calls.all_answered().await;
+            for _ in 0..TURNS_TO_ANSWER {
+                yield_now().await;
+            }
+        };
         tokio::select! {
             ended = &mut system => match ended {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::info!(%error, "closed an RPC connection"),
+                Ok(Err(error)) => self.log_end(&error),
                 Err(error) => tracing::error!(%error, "an RPC connection panicked"),
             },
-            () = draining.cancelled() => {
-                // New calls are refused from now on; those in flight are answered.
-                calls.all_answered().await;
-                for _ in 0..TURNS_TO_ANSWER {
-                    yield_now().await;
-                }
+            () = drained => {
                 let _ = disconnector.await;
                 let _ = system.await;
             }

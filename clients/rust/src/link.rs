@@ -28,10 +28,19 @@ const SILENT_AFTER: Duration = Duration::from_millis(200);
 /// How long calls may still run on the link to a replica whose address is gone.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Characters of an error that a log line shows.
+const MAX_SHOWN: usize = 200;
+
 /// A call that has been sent, and completes with its decoded response.
 pub trait PendingCall<T>: Future<Output = capnp::Result<T>> + 'static {}
 
 impl<T, F: Future<Output = capnp::Result<T>> + 'static> PendingCall<T> for F {}
+
+/// An error whose text the other end may have chosen, fit for a log line.
+fn one_line(error: &capnp::Error) -> String {
+    let text = error.to_string();
+    text.escape_debug().take(MAX_SHOWN).collect()
+}
 
 /// A connection to a replica that has answered, as its calls use it.
 pub struct Link {
@@ -129,7 +138,7 @@ impl ConnectedLink {
                     disconnector,
                 });
             }
-            Ok(Err(error)) => format!("what answers is no users service: {error}"),
+            Ok(Err(error)) => format!("what answers is no users service: {}", one_line(&error)),
             Err(_) => "it accepts connections but does not answer".into(),
         };
         let _ = disconnector.await;
@@ -140,10 +149,24 @@ impl ConnectedLink {
     pub async fn lost(&mut self) -> String {
         tokio::select! {
             ended = &mut self.rpc_system => match ended {
-                Ok(Err(error)) => error.to_string(),
+                Ok(Err(error)) => one_line(&error),
                 _ => "it closed the connection".into(),
             },
             () = self.link.check_health() => "it does not answer".into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_of_the_other_end_is_one_short_line() {
+        let reason = "no\nWARN forged\u{1b}[2J".to_owned();
+        let shown = one_line(&capnp::Error::failed(reason.clone()));
+        assert_eq!(shown, r"Failed: no\nWARN forged\u{1b}[2J");
+        let shown = one_line(&capnp::Error::failed(reason.repeat(10_000)));
+        assert_eq!(shown.chars().count(), MAX_SHOWN);
     }
 }

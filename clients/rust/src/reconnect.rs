@@ -53,7 +53,7 @@ async fn keep_link(addr: SocketAddr, balancer: Rc<Balancer>, address_gone: Cance
                 // Calls that are still in flight fail, so that they can be repeated elsewhere.
                 let _ = connected.disconnector.await;
                 if let Some(cause) = lost {
-                    tracing::warn!(%addr, cause, "lost a users service");
+                    tracing::warn!(%addr, %cause, "lost a users service");
                     balancer.resolver.request_lookup();
                 } else {
                     tracing::info!(%addr, "left a users service, as its address is gone");

@@ -116,6 +116,7 @@ impl users::Server for UsersService {
                 }
             };
 
+            let _permit = self.calls.large_answer(context.deadline).await?;
             // One more than asked for tells whether there is a next page.
             let wanted = (after, size + 1);
             let mut users = pages.submit(wanted, context.deadline, trace).await?;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
+use super::raw::abort;
 use super::{assert_memory_is_bounded, serve_promptly};
 use e2e::rpc::block_on;
 use e2e::{System, rpc};
@@ -79,6 +80,24 @@ fn silent_and_half_spoken_connections_are_closed_after_ten_seconds() {
             });
         }
     });
+}
+
+#[test]
+fn reason_of_an_abort_is_logged_as_one_short_line_and_not_for_each_connection() {
+    let mut system = System::start();
+    let reason = format!("no\nWARN forged\u{1b}[2J{}", "x".repeat(100_000));
+    for _ in 0..200 {
+        send(system.users_addr, &abort(&reason));
+    }
+
+    let line = system.users.wait_for("ended an RPC connection");
+    assert!(
+        line.len() < 500 && line.contains(r"no\u000aWARN forged\u001b[2J"),
+        "{line}"
+    );
+    let lines = system.users.output();
+    let ended = lines.matches("ended an RPC connection").count();
+    assert!(ended < 50, "{ended} lines");
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 mod calls;
 mod connections;
+mod memory;
 mod messages;
+pub mod raw;
 mod readers;
 
 use std::time::{Duration, Instant};
