@@ -32,6 +32,9 @@
 # until its connection ends. After ten thousand of them the service answers what is in flight and ends the
 # connection. Text is UTF-8; text that is not is a fault of its field.
 #
+# A message that is too long ends the connection, and with it every other call on it. So bound what you
+# send: our clients refuse a request whose texts have more than 96 KiB in all, far above any valid one.
+#
 # Evolution. Add fields to structs, methods with the next number, and members to unions; callers must treat
 # a member that they do not know as `failed`. Never renumber, retype, reuse or remove. A field that is not
 # sent has its default, which must mean what its absence meant. After a change, run the command that
@@ -123,7 +126,9 @@ struct CreateUserResponse {
   }
 
   replayed @4 :Bool;
-  # With `user`: it was stored by an earlier call with the same id, email and name.
+  # With `user`: an earlier call with the same id, email and name stored it. False where the service cannot
+  # tell whether this call stored it. After an attempt of yours that may have written it proves nothing
+  # about others, because that attempt may be the earlier call.
 }
 
 struct GetUserRequest {

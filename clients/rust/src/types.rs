@@ -44,7 +44,8 @@ pub enum CreateOutcome {
     Stored {
         /// The stored row.
         user: User,
-        /// Whether an earlier call with the same id, email and name stored it.
+        /// Whether it is known that an earlier call with the same id, email and name stored it. `false` when
+        /// this call may have stored it itself, by an attempt whose answer was lost.
         replayed: bool,
     },
     /// The user breaks rules; these are all faults.
@@ -75,7 +76,8 @@ pub enum CallError {
     /// Nothing was written; a later attempt may succeed.
     #[error("unavailable, nothing was written: {0}")]
     NotExecuted(String),
-    /// The call may or may not have been carried out. Creating again with the same id settles it.
+    /// The call may or may not have been carried out. Creating again with the same id, which is the one of
+    /// the [`NewUser`], settles it.
     #[error("the outcome is unknown: {0}")]
     OutcomeUnknown(String),
     /// The service is too old to have this method. Nothing was written.

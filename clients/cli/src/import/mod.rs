@@ -51,7 +51,8 @@ interrupted is simply started again: what is there already is only counted.";
 fn about_rejected() -> String {
     let columns = REJECTED_COLUMNS.join(", ");
     format!(
-        "File to write the rows to that were not stored, as CSV: line, {columns}, outcome, reason"
+        "File to write the rows to that were not stored, as CSV: line, {columns}, outcome, reason. \
+         It replaces that of an import before, and no other file"
     )
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::client::Client;
+use super::conformance::service::{self as scripted, Step};
 use super::service::{Service, User};
 
 pub fn create_prints_the_user_as_it_is_stored(client: &Client) {
@@ -74,6 +75,45 @@ pub fn create_with_the_id_of_another_user_is_refused(client: &Client) {
     assert_eq!(service.rows_of(&user.email), 1);
 }
 
+pub fn create_that_ends_unknown_prints_the_id_that_settles_it(client: &Client) {
+    let addr = scripted::start(&[Step::Fails]);
+
+    let words = ["create", "--email", "a@b.io", "--name", "A"];
+    let (status, printed) = client.run(&addr, &words);
+
+    assert_eq!((status, &printed["outcome"]), (5, &json!("unknown")));
+    let id = printed["id"].as_str().unwrap();
+    assert!(Uuid::try_parse(id).is_ok(), "{printed}");
+}
+
+pub fn create_that_no_message_can_carry_is_invalid_and_leaves_its_connection(client: &Client) {
+    let (service, user) = (Service::start(), User::new());
+    let mut session = client.session(&service.addr);
+    assert_eq!(session.get(&user.id), "notFound");
+    let peers = service.peers();
+
+    // More than a message to the service holds.
+    let too_long = "x".repeat(140_000);
+    assert_eq!(session.create(&user.id, &user.email, &too_long), "invalid");
+    assert_eq!(session.create(&user.id, &too_long, "Jane"), "invalid");
+
+    assert_eq!(session.create(&user.id, &user.email, "Jane"), "created");
+    assert_eq!(service.peers(), peers);
+}
+
+pub fn field_that_no_message_can_carry_is_named(client: &Client) {
+    let (service, user) = (Service::shared(), User::new());
+    let too_long = "x".repeat(100_000);
+
+    let created = client.create(&service.addr, &user.id, &user.email, &too_long);
+    let listed = client.run(&service.addr, &["list", "--page-token", &too_long]);
+
+    for ((status, printed), field) in [(created, "name"), (listed, "pageToken")] {
+        assert_eq!((status, &printed["outcome"]), (3, &json!("invalid")));
+        assert_eq!(fields(&printed), [field]);
+    }
+}
+
 pub fn get_prints_a_stored_user(client: &Client) {
     let service = Service::shared();
     let user = service.with_user();
@@ -87,7 +127,7 @@ pub fn get_prints_a_stored_user(client: &Client) {
 pub fn get_says_when_no_user_has_the_id(client: &Client) {
     let service = Service::shared();
 
-    for id in [&*User::new().id, "x"] {
+    for id in [&*User::new().id, "x", &"x".repeat(100_000)] {
         let printed = client.run(&service.addr, &["get", id]);
         assert_eq!(printed, (3, json!({ "outcome": "notFound" })));
     }

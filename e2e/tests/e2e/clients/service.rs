@@ -75,14 +75,21 @@ impl Service {
 
     /// Connections that the service has.
     pub fn connections(&self) -> usize {
+        self.peers().len()
+    }
+
+    /// Who is at the other ends of its connections.
+    pub fn peers(&self) -> Vec<String> {
         let port: u16 = self.addr.rsplit(':').next().unwrap().parse().unwrap();
-        // proc_net(5): the second column is the local address, the fourth one is 01 when established.
+        // proc_net(5): the second column is the local address, the third one the other end, the fourth one
+        // is 01 when established.
         let table = fs::read_to_string("/proc/net/tcp").unwrap();
-        let is_one = |line: &&str| {
+        let peer = |line: &str| {
             let columns: Vec<&str> = line.split_whitespace().collect();
-            columns[1].ends_with(&format!(":{port:04X}")) && columns[3] == "01"
+            let is_one = columns[1].ends_with(&format!(":{port:04X}")) && columns[3] == "01";
+            is_one.then(|| columns[2].to_owned())
         };
-        table.lines().filter(is_one).count()
+        table.lines().filter_map(peer).collect()
     }
 }
 

@@ -3,12 +3,14 @@
 use std::process::{Command, Output};
 
 use e2e::binary;
+use uuid::Uuid;
 
+use super::conformance::service::{self, Step};
 use super::service::{Service, User};
 
-fn users_cli(service: &Service, words: &[&str]) -> Output {
+fn users_cli(addr: &str, words: &[&str]) -> Output {
     let mut command = Command::new(binary("users-cli"));
-    command.args(["--users-addr", &service.addr]).args(words);
+    command.args(["--users-addr", addr]).args(words);
     command.output().unwrap()
 }
 
@@ -24,8 +26,8 @@ fn created_and_listed_users_are_a_table() {
         "--name",
         "Jane Doe",
     ];
-    let created = users_cli(&service, &[&["create"], &words[..]].concat());
-    let listed = users_cli(&service, &["list", "--all", "--page-size", "1"]);
+    let created = users_cli(&service.addr, &[&["create"], &words[..]].concat());
+    let listed = users_cli(&service.addr, &["list", "--all", "--page-size", "1"]);
 
     let created = String::from_utf8(created.stdout).unwrap();
     let lines = created
@@ -41,7 +43,7 @@ fn created_and_listed_users_are_a_table() {
 fn empty_page_is_a_table_without_rows() {
     let service = Service::start();
 
-    let listed = users_cli(&service, &["list"]);
+    let listed = users_cli(&service.addr, &["list"]);
 
     let table = String::from_utf8(listed.stdout).unwrap();
     let words: Vec<&str> = table.split_whitespace().collect();
@@ -52,9 +54,21 @@ fn empty_page_is_a_table_without_rows() {
 fn refusal_is_a_sentence() {
     let service = Service::shared();
 
-    let refused = users_cli(&service, &["get", "x"]);
+    let refused = users_cli(&service.addr, &["get", "x"]);
 
     assert_eq!(refused.status.code(), Some(3));
     let error = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(error, "users-cli: there is no user with this id\n");
+}
+
+#[test]
+fn unknown_create_says_with_which_id_to_settle_it() {
+    let addr = service::start(&[Step::Fails]);
+
+    let unknown = users_cli(&addr, &["create", "--email", "a@b.io", "--name", "A"]);
+
+    assert_eq!(unknown.status.code(), Some(5));
+    let error = String::from_utf8(unknown.stderr).unwrap();
+    let (_, id) = error.trim_end().split_once(" again with --id ").unwrap();
+    assert!(Uuid::try_parse(id).is_ok(), "{error}");
 }

@@ -94,10 +94,7 @@ fn bad_rows_are_reported_by_their_lines_and_the_others_are_stored() {
         ("11,", "malformed,unclosed quote?"),
     ] {
         let is_there = |line: &&str| line.starts_with(begin) && line.contains(part);
-        assert!(
-            lines.iter().any(|line| is_there(line)),
-            "{begin} {part} in {rejected}"
-        );
+        assert!(lines.iter().any(is_there), "{begin} {part} in {rejected}");
     }
     assert_eq!(service.emails(), ["c@example.com", "f@example.com"]);
 }

@@ -33,6 +33,8 @@ pub const CASES: &[Case] = &[
     same(&[GoesAway], "unavailable"),
     same(&[Overloaded], "unavailable"),
     same(&[OverloadedInTheEnd], "unavailable"),
+    // There is no time left for a repetition.
+    same(&[OverloadedInTheEnd, Creates], "unavailable"),
     // What was sent may have been written, whatever became of it.
     same(&[Fails], "unknown"),
     same(&[Hangs], "unknown"),

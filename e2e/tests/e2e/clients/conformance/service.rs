@@ -49,9 +49,8 @@ pub fn start(script: &'static [Step]) -> String {
     let addr = listener.local_addr().unwrap().to_string();
     if script[0] != Step::GoesAway {
         thread::spawn(move || {
-            LocalRuntime::new()
-                .unwrap()
-                .block_on(serve(listener, script))
+            let runtime = LocalRuntime::new().unwrap();
+            runtime.block_on(serve(listener, script));
         });
     }
     addr
@@ -103,7 +102,7 @@ async fn serve(listener: TcpListener, steps: &'static [Step]) {
     }
     drop(listener);
     script.is_away.notify_one();
-    pending().await
+    pending::<()>().await;
 }
 
 /// The service as one connection sees it.
