@@ -11,7 +11,7 @@ use hyper_util::service::TowerToHyperService;
 use send_wrapper::SendWrapper;
 use tokio_util::sync::CancellationToken;
 use warp::Filter as _;
-use warp::http::uri::Authority;
+use warp::http::uri::{Authority, Uri};
 use warp::http::{HeaderMap, Method, StatusCode, Version, header};
 use warp::path::FullPath;
 
@@ -86,6 +86,10 @@ impl Router {
             // warp hands on everything of a request except its version.
             let version = request.version();
             request.extensions_mut().insert(version);
+            // warp panics over a target without a path: that of CONNECT.
+            if request.uri().path_and_query().is_none() {
+                *request.uri_mut() = Uri::from_static("*");
+            }
             warp.call(request)
         })
     }

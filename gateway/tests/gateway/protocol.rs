@@ -103,6 +103,16 @@ fn target_may_name_the_host_too() {
 }
 
 #[test]
+fn request_to_tunnel_is_404() {
+    let (_users, gateway) = start();
+    for line in ["CONNECT h:80 HTTP/1.1", "GET h:80 HTTP/1.1"] {
+        let request = format!("{line}\r\nHost: h\r\nConnection: close\r\n\r\n");
+        let (answer, _) = send(&gateway, request.as_bytes());
+        assert_eq!(status(&answer), "404", "{line}: {answer}");
+    }
+}
+
+#[test]
 fn http_1_0_needs_no_host() {
     let (_users, gateway) = start();
     let (answer, _) = send(&gateway, b"GET /livez HTTP/1.0\r\n\r\n");
