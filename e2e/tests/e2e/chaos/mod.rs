@@ -8,6 +8,7 @@
 mod checker;
 mod checker_tests;
 mod client;
+mod hostile_peers;
 mod nemesis;
 mod world;
 
@@ -22,6 +23,8 @@ use client::Operation;
 use world::World;
 
 const CLIENTS: usize = 16;
+/// Peers that misbehave beside them.
+const HOSTILE_PEERS: usize = 4;
 /// `REQUEST_TIMEOUT_MS` of the gateways.
 const DEADLINE: Duration = Duration::from_secs(3);
 /// How much later than the deadline an answer may come on a busy machine.
@@ -67,6 +70,11 @@ fn run(world: &World, mut rng: Rng, length: Duration) -> (Faults, Vec<Operation>
                 scope.spawn(move || client::run(world, n, rng, stop))
             })
             .collect();
+
+        for _ in 0..HOSTILE_PEERS {
+            let (stop, rng) = (&stop, rng.fork());
+            scope.spawn(move || hostile_peers::run(world, rng, stop));
+        }
 
         let end = Instant::now() + length;
         while Instant::now() < end {

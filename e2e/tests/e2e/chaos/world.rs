@@ -20,6 +20,8 @@ pub struct World {
     pub users: [Service; 2],
     pub gateways: [Service; 2],
     pub https: [Http; 2],
+    /// Of the users services themselves, without a proxy.
+    pub users_addrs: [String; 2],
     pub rpc_links: [Proxy; 2],
     pub database_link: Proxy,
     /// Odd while a gateway is frozen: its clients wait longer than it would let them.
@@ -43,7 +45,9 @@ impl World {
         let users_addrs = [free_addr(), free_addr()];
         let users = users_addrs.each_ref().map(|addr| users(addr, &proxied));
 
-        let rpc_links = users_addrs.map(|addr| Proxy::start(addr.parse().unwrap()));
+        let rpc_links = users_addrs
+            .each_ref()
+            .map(|addr| Proxy::start(addr.parse().unwrap()));
         let [first, second] = rpc_links.each_ref().map(|link| link.addr.to_string());
         // One gateway has both replicas to choose from, the other only one.
         let both = format!("{first},{second}");
@@ -56,6 +60,7 @@ impl World {
             users,
             gateways,
             https: ports.map(Http::new),
+            users_addrs,
             rpc_links,
             database_link,
             freezes: AtomicUsize::new(0),
