@@ -5,7 +5,7 @@ use std::{collections::VecDeque, io, net, rc::Rc, time::Duration};
 use hyper::{Response, header::CONTENT_TYPE, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::{AbortHandle, spawn_local, yield_now};
 use tokio::time::timeout;
 
 use crate::workers::next_connection;
@@ -28,8 +28,12 @@ pub async fn serve(
     let (text, mut open) = (Rc::new(text), VecDeque::new());
     loop {
         let stream = TcpStream::from_std(next_connection(&listener).await?)?;
-        if open.len() == MAX_CONNECTIONS {
-            open.pop_front().map(|oldest: AbortHandle| oldest.abort());
+        if open.len() == MAX_CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            AbortHandle::abort(&oldest);
+            // Lets it end before the next is accepted.
+            yield_now().await;
         }
 
         let text = text.clone();
