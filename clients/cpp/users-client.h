@@ -98,6 +98,7 @@ public:
 
 private:
   using Clock = std::chrono::steady_clock;
+  using Milliseconds = std::chrono::milliseconds;
 
   struct TimedOut {};
 
@@ -112,9 +113,10 @@ private:
     auto request = build(connection->service);
     checkSize(request.asReader());
     // The service gets less time than the caller waits, so that its own "dropped" still arrives.
-    const auto reserve = std::clamp(timeout / 10, std::chrono::milliseconds(5), std::chrono::milliseconds(100));
-    if (deadline - Clock::now() <= reserve) throw notExecuted(followsWrite, Failure::UNAVAILABLE, "no time is left");
-    request.initContext().setTimeoutMs(remainingMs() - reserve.count());
+    const Milliseconds reserve = std::clamp(timeout / 10, Milliseconds(5), Milliseconds(100));
+    const auto left = std::chrono::duration_cast<Milliseconds>(deadline - reserve - Clock::now()).count();
+    if (left < 1) throw notExecuted(followsWrite, Failure::UNAVAILABLE, "no time is left");
+    request.initContext().setTimeoutMs(left);
 
     auto response = wait(request.send());
     lastResponseAt = Clock::now();
@@ -155,7 +157,7 @@ private:
   // effect. Returns false when there is no answer.
   bool connect() {
     if (connection.get() != nullptr) {
-      const bool isFresh = Clock::now() - lastResponseAt < std::chrono::milliseconds(100);
+      const bool isFresh = Clock::now() - lastResponseAt < Milliseconds(100);
       if (isFresh || isAnswering()) return true;
     }
     connection = kj::heap<Connection>(address);
@@ -197,12 +199,12 @@ private:
 
   // Milliseconds until the call's deadline, at least one.
   uint32_t remainingMs() const {
-    auto remaining = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    auto remaining = std::chrono::duration_cast<Milliseconds>(deadline - Clock::now()).count();
     return remaining > 1 ? remaining : 1;
   }
 
   kj::String address;
-  std::chrono::milliseconds timeout;
+  Milliseconds timeout;
   kj::Own<Connection> connection;     // Null until the first call, and after a break.
   Clock::time_point deadline;         // Of the call that is being made.
   Clock::time_point lastResponseAt;   // On any connection.

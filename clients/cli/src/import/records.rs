@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io::{self, BufRead as _, BufReader, Read};
 
-/// Bytes of a record, ten times those of the longest valid user.
+/// Bytes of a record, more than ten times those of the longest valid user.
 const MAX_RECORD: usize = 16 * 1024;
 
 /// The records of a file.
@@ -39,7 +39,7 @@ impl<R: Read> Records<R> {
     /// Reads the next record that is not a blank line; `None` at the end of the file.
     pub fn next(&mut self) -> io::Result<Option<Record>> {
         let mut text = self.next_line()?;
-        while matches!(&*text, b"\n" | b"\r" | b"\r\n") {
+        while text == b"\n" {
             text = self.next_line()?;
         }
         if text.is_empty() {
@@ -89,22 +89,29 @@ impl<R: Read> Records<R> {
         Ok(line)
     }
 
-    /// Reads a line. Of one that is too long, keeps just enough to tell.
+    /// Reads a line, and ends it with a line feed, whatever ended it. Of one that is too long, keeps just
+    /// enough to tell.
     fn read_line(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
         loop {
             let buffer = self.input.fill_buf()?;
             let end = buffer.iter().position(|b| matches!(b, b'\n' | b'\r'));
-            let read = end.map_or(buffer.len(), |end| end + 1);
-            let kept = read.min(MAX_RECORD + 1 - line.len());
-            line.extend_from_slice(&buffer[..kept]);
+            let text = &buffer[..end.unwrap_or(buffer.len())];
+            let kept = text.len().min(MAX_RECORD + 1 - line.len());
+            line.extend_from_slice(&text[..kept]);
 
+            let is_last = buffer.is_empty();
             let ends_in_cr = end.is_some_and(|end| buffer[end] == b'\r');
+            let read = text.len() + usize::from(end.is_some());
             self.input.consume(read);
             if ends_in_cr && self.input.fill_buf()?.first() == Some(&b'\n') {
                 self.input.consume(1);
             }
-            if end.is_some() || read == 0 {
+            if end.is_some() || (is_last && !line.is_empty()) {
+                line.push(b'\n');
+                return Ok(line);
+            }
+            if is_last {
                 return Ok(line);
             }
         }
@@ -135,7 +142,7 @@ impl Quotes {
             self.state = match (self.state, byte) {
                 (State::Quoted, b'"') => State::Closed,
                 (State::FieldBegins | State::Closed, b'"') | (State::Quoted, _) => State::Quoted,
-                (_, b',' | b'\n' | b'\r') => State::FieldBegins,
+                (_, b',' | b'\n') => State::FieldBegins,
                 (state, _) => {
                     self.is_misplaced |= state == State::Closed;
                     State::Unquoted
