@@ -30,8 +30,44 @@ pub trait Worker: 'static {
     ) -> impl Future<Output = ()>;
 }
 
-/// An accepted connection, and its permit among the connections that the process may have.
-type Accepted = (std::net::TcpStream, OwnedSemaphorePermit);
+/// An accepted connection, and its place among those of the process and of its worker, which it holds
+/// until it ends.
+struct Accepted {
+    stream: std::net::TcpStream,
+    place: (OwnedSemaphorePermit, Arc<()>),
+}
+
+/// The workers as the accepting thread sees them.
+#[derive(Default)]
+struct Workers {
+    /// Where each takes its connections, and what each of its open connections has a clone of.
+    workers: Vec<(mpsc::UnboundedSender<Accepted>, Arc<()>)>,
+    /// Who is next when several have equally few.
+    turn: usize,
+}
+
+impl Workers {
+    fn add(&mut self) -> mpsc::UnboundedReceiver<Accepted> {
+        let (sender, accepted) = mpsc::unbounded_channel();
+        self.workers.push((sender, Arc::default()));
+        accepted
+    }
+
+    /// Gives a connection to the worker that has the fewest, because the links of gateways stay for days and
+    /// would pile up. Returns whether that worker is alive.
+    fn give(&mut self, stream: std::net::TcpStream, permit: OwnedSemaphorePermit) -> bool {
+        let count = self.workers.len();
+        let turns = (self.turn..self.turn + count).map(|turn| turn % count);
+        let fewest = turns.min_by_key(|worker| Arc::strong_count(&self.workers[*worker].1));
+        let Some(worker) = fewest else {
+            return false;
+        };
+        self.turn = worker + 1;
+        let (sender, open) = &self.workers[worker];
+        let place = (permit, open.clone());
+        sender.send(Accepted { stream, place }).is_ok()
+    }
+}
 
 /// How many threads `settings` asks for.
 pub fn count(settings: &ProcessSettings) -> usize {
@@ -58,20 +94,18 @@ pub fn run<W: Worker>(
 
     let (drain_timeout, make) = (settings.drain_timeout, &make);
     thread::scope(|scope| {
-        let (mut senders, mut threads) = (Vec::new(), Vec::new());
+        let (mut workers, mut threads) = (Workers::default(), Vec::new());
         for index in 0..count(settings) {
-            let (sender, accepted) = mpsc::unbounded_channel();
-            senders.push(sender);
+            let accepted = workers.add();
             let thread = thread::Builder::new().name(format!("worker-{index}"));
             let thread =
                 thread.spawn_scoped(scope, move || work(accepted, drain_timeout, shutdown, make));
             threads.push(thread.context("a worker thread cannot start")?);
         }
 
-        let accepting = accept(listener, settings.max_connections, &senders, shutdown);
+        // When it ends there are no more connections, and the workers drain.
+        let accepting = accept(listener, settings.max_connections, workers, shutdown);
 
-        // Without senders there are no more connections, and the workers drain.
-        drop(senders);
         // Whatever ended the accepting, the workers end too.
         shutdown.cancel();
         for thread in threads {
@@ -95,14 +129,14 @@ fn work<W: Worker>(
     runtime.block_on(async {
         let worker = Rc::new(make());
         let connections = TaskTracker::new();
-        while let Some((stream, permit)) = accepted.recv().await {
+        while let Some(Accepted { stream, place }) = accepted.recv().await {
             let (worker, draining) = (worker.clone(), shutdown.clone());
             connections.spawn_local(async move {
                 match TcpStream::from_std(stream) {
                     Ok(stream) => worker.serve(stream, draining).await,
                     Err(error) => tracing::warn!(%error, "a connection cannot be served"),
                 }
-                drop(permit);
+                drop(place);
             });
         }
 
@@ -118,15 +152,14 @@ fn work<W: Worker>(
     Ok(())
 }
 
-/// Accepts until `shutdown`, and hands connections to the workers in turn.
+/// Accepts until `shutdown`, and gives connections to the workers.
 fn accept(
     listener: TcpListener,
     max_connections: usize,
-    workers: &[mpsc::UnboundedSender<Accepted>],
+    mut workers: Workers,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let permits = Arc::new(Semaphore::new(max_connections));
-    let mut turns = workers.iter().cycle();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -136,18 +169,18 @@ fn accept(
                 let permit = permits.clone().acquire_owned().await?;
                 anyhow::Ok((next_connection(&listener).await?, permit))
             };
-            let accepted = tokio::select! {
+            let (stream, permit) = tokio::select! {
                 () = shutdown.cancelled() => break,
                 accepted = next => accepted?,
             };
-            let Some(Ok(())) = turns.next().map(|worker| worker.send(accepted)) else {
+            if !workers.give(stream, permit) {
                 break;
-            };
+            }
         }
 
         // The connections that wait in the backlog are served too: closing the listener would reset them.
         let listener = listener.into_std()?;
-        for worker in turns.take(MAX_BACKLOG.into()) {
+        for _ in 0..MAX_BACKLOG {
             let Ok(permit) = permits.clone().try_acquire_owned() else {
                 break;
             };
@@ -155,12 +188,13 @@ fn accept(
                 break;
             };
             stream.set_nonblocking(true)?;
-            let _ = worker.send((stream, permit));
+            workers.give(stream, permit);
         }
         Ok(())
     })
 }
 
+/// The next connection, however long it takes: an error that time mends is waited out.
 async fn next_connection(listener: &tokio::net::TcpListener) -> io::Result<std::net::TcpStream> {
     loop {
         match listener.accept().await {
@@ -173,5 +207,37 @@ async fn next_connection(listener: &tokio::net::TcpListener) -> io::Result<std::
                 sleep(Duration::from_millis(100)).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connection_goes_to_the_worker_that_has_the_fewest() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let permits = Arc::new(Semaphore::new(10));
+        let mut workers = Workers::default();
+        let mut queues = [workers.add(), workers.add()];
+        // Gives out so many, and returns what each worker got.
+        let mut give = |connections| {
+            for _ in 0..connections {
+                let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                let permit = permits.clone().try_acquire_owned().unwrap();
+                assert!(workers.give(stream, permit));
+            }
+            let got = |queue: &mut mpsc::UnboundedReceiver<_>| {
+                std::iter::from_fn(|| queue.try_recv().ok()).collect::<Vec<Accepted>>()
+            };
+            queues.each_mut().map(got)
+        };
+
+        let [first, _second] = give(4);
+        assert_eq!(first.len(), 2);
+        drop(first);
+        let next = give(2);
+        assert_eq!(next.each_ref().map(Vec::len), [2, 0]);
+        assert_eq!(give(2).each_ref().map(Vec::len), [1, 1]);
     }
 }
