@@ -1,6 +1,7 @@
 //! What any service is as a process: settings, logs, metrics, traces, signals, worker threads. It knows
 //! neither HTTP nor users.
 
+mod admin;
 mod dotenv;
 pub mod health;
 pub mod limits;

@@ -1,13 +1,15 @@
 //! Metrics for Prometheus, served on the admin address, and the histograms they are recorded in.
 
 use std::{
-    cell::RefCell, collections::HashMap, hash::Hash, net::SocketAddr, thread, time::Duration,
+    cell::RefCell, collections::HashMap, hash::Hash, io, net::TcpListener, thread, time::Duration,
 };
 
 use ::metrics::Histogram;
 use anyhow::Context as _;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
-use tokio::runtime::Builder;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::{runtime::LocalRuntime, task::spawn_local, time::sleep};
+
+use crate::admin;
 
 /// Upper bounds of the buckets for durations: from a request to the gateway alone up to a deadline.
 const SECONDS: &[f64] = &[
@@ -18,32 +20,38 @@ const SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.
 /// Observations are put into their buckets this often; until then each takes memory of its own.
 const UPKEEP: Duration = Duration::from_secs(1);
 
-/// Serves the metrics of this process on `addr`, at any path, for as long as the process runs.
-/// Without an address nothing is measured.
-pub fn serve(addr: Option<SocketAddr>) -> anyhow::Result<()> {
-    let Some(addr) = addr else {
-        return Ok(());
-    };
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let (recorder, exporter) = {
-        let _inside = runtime.enter();
-        PrometheusBuilder::new()
-            .with_http_listener(addr)
-            .upkeep_timeout(UPKEEP)
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)?
-            .set_buckets_for_metric(Matcher::Suffix("_size".into()), SIZES)?
-            .build()
-            .with_context(|| format!("cannot listen on {addr} (ADMIN_ADDR)"))?
-    };
+/// Measures from now on, and serves the metrics of this process on `listener`, at any path, for as long as
+/// the process runs. Without this nothing is measured.
+pub fn serve(listener: TcpListener) -> anyhow::Result<()> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_size".into()), SIZES)?
+        .build_recorder();
+    let handle = recorder.handle();
     ::metrics::set_global_recorder(recorder).context("metrics are collected already")?;
+
+    tracing::info!(addr = %listener.local_addr()?, "serving metrics");
     let serve = move || {
-        if let Err(error) = runtime.block_on(exporter) {
-            tracing::error!(?error, "metrics are no longer served");
+        if let Err(error) =
+            LocalRuntime::new().and_then(|it| it.block_on(scrapes(listener, handle)))
+        {
+            tracing::error!(%error, "metrics are no longer served");
         }
     };
     thread::Builder::new().name("admin".into()).spawn(serve)?;
-    tracing::info!(%addr, "serving metrics");
     Ok(())
+}
+
+/// Answers scrapes, and keeps the recorder's memory small between them.
+async fn scrapes(listener: TcpListener, handle: PrometheusHandle) -> io::Result<()> {
+    let recorder = handle.clone();
+    spawn_local(async move {
+        loop {
+            recorder.run_upkeep();
+            sleep(UPKEEP).await;
+        }
+    });
+    admin::serve(listener, move || handle.render()).await
 }
 
 /// The histograms of one thread for one metric, by the values of its labels. Finding one in the registry

@@ -22,7 +22,9 @@ impl Process {
     pub fn start(service: &'static str, settings: &ProcessSettings) -> anyhow::Result<Self> {
         #[cfg(feature = "otlp")]
         let exporter = crate::trace::otlp::init(service)?;
-        metrics::serve(settings.admin_addr)?;
+        if let Some(addr) = settings.admin_addr {
+            metrics::serve(listen("ADMIN_ADDR", addr)?)?;
+        }
         Ok(Self {
             shutdown: signals::shutdown_on_signal()?,
             #[cfg(feature = "otlp")]

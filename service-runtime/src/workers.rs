@@ -195,7 +195,10 @@ fn accept(
 }
 
 /// The next connection, however long it takes: an error that time mends is waited out.
-async fn next_connection(listener: &tokio::net::TcpListener) -> io::Result<std::net::TcpStream> {
+/// The next connection, however long it takes: an error that time mends is waited out.
+pub(crate) async fn next_connection(
+    listener: &tokio::net::TcpListener,
+) -> io::Result<std::net::TcpStream> {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream.into_std(),

@@ -2,7 +2,11 @@
 
 #![allow(clippy::float_cmp, reason = "counts are whole numbers")]
 
-use std::{collections::BTreeSet, thread};
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use e2e::metrics::{scrape, value};
 use e2e::{System, eventually, free_addr};
@@ -89,4 +93,30 @@ fn ten_thousand_paths_add_no_series() {
 
     assert_eq!(series(), before);
     assert!(before.len() < 200, "{}", before.len());
+}
+
+#[test]
+fn clients_that_say_nothing_or_read_slowly_keep_no_scrape_out_and_are_closed() {
+    let (_system, gateway, _) = start();
+    let connect = |_| TcpStream::connect(&gateway).unwrap();
+    let mut silent: Vec<TcpStream> = (0..100).map(connect).collect();
+    for slow in &mut silent[..90] {
+        slow.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();
+    }
+
+    let start = Instant::now();
+    assert!(!scrape(&gateway).is_empty());
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+
+    // The last ones by their time limit, those before them by their number.
+    for stream in &mut silent {
+        let rest = Duration::from_secs(20).saturating_sub(start.elapsed());
+        stream
+            .set_read_timeout(Some(rest.max(Duration::from_millis(1))))
+            .unwrap();
+        let ended = stream.read_to_end(&mut Vec::new());
+        let is_open = ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        assert!(!is_open, "it is still open");
+    }
 }
