@@ -4,12 +4,12 @@ use std::{
     cell::RefCell, collections::HashMap, hash::Hash, io, net::TcpListener, thread, time::Duration,
 };
 
-use ::metrics::Histogram;
+use ::metrics::{Histogram, counter};
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::{runtime::LocalRuntime, task::spawn_local, time::sleep};
 
-use crate::admin;
+use crate::{admin, logging};
 
 /// Upper bounds of the buckets for durations: from a request to the gateway alone up to a deadline.
 const SECONDS: &[f64] = &[
@@ -51,7 +51,11 @@ async fn scrapes(listener: TcpListener, handle: PrometheusHandle) -> io::Result<
             sleep(UPKEEP).await;
         }
     });
-    admin::serve(listener, move || handle.render()).await
+    let scrape = move || {
+        counter!("log_lines_dropped_total").absolute(logging::dropped_lines());
+        handle.render()
+    };
+    admin::serve(listener, scrape).await
 }
 
 /// The histograms of one thread for one metric, by the values of its labels. Finding one in the registry

@@ -2,11 +2,33 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
 
 use anyhow::anyhow;
 use tokio_util::sync::CancellationToken;
 
-use crate::{metrics, settings::ProcessSettings, signals};
+use crate::{logging, metrics, settings::ProcessSettings, signals};
+
+/// Runs a program, and says why it fails. What it has logged is written when it ends.
+pub fn main(run: impl FnOnce() -> anyhow::Result<ExitCode>) -> ExitCode {
+    let ended = catch_unwind(AssertUnwindSafe(run));
+    let code = match ended {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) if tracing::dispatcher::has_been_set() => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+        Ok(Err(error)) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+        // Logged already. The status is the one that the standard library would give.
+        Err(_) => ExitCode::from(101),
+    };
+    logging::flush();
+    code
+}
 
 /// What a service's process has from its start to its end.
 pub struct Process {

@@ -5,6 +5,8 @@ use std::{io, process::exit, thread};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::logging;
+
 /// A token that the first SIGTERM or SIGINT cancels. A second one ends the process at once, with
 /// status 128 + signal number.
 pub fn shutdown_on_signal() -> io::Result<CancellationToken> {
@@ -31,7 +33,9 @@ pub fn shutdown_on_signal() -> io::Result<CancellationToken> {
                 next().await;
                 tracing::info!("stopping; a second signal stops at once");
                 first.cancel();
-                exit(128 + next().await);
+                let signal = next().await;
+                logging::flush();
+                exit(128 + signal);
             });
         })?;
     Ok(token)

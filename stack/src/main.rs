@@ -2,24 +2,20 @@
 
 use std::process::ExitCode;
 
-use service_runtime::{logging, process::Process, settings};
+use service_runtime::process::{self, Process};
+use service_runtime::{logging, settings};
 use stack::Settings;
 
 fn main() -> ExitCode {
-    match start() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    process::main(run)
 }
 
-fn start() -> anyhow::Result<()> {
+fn run() -> anyhow::Result<ExitCode> {
     let settings: Settings = settings::parse()?;
     // The services' own settings say how to log.
     let services: gateway::Settings = settings::parse_from(["gateway"])?;
     logging::init(services.process.log_format, &services.process.rust_log);
     let process = Process::start("stack", &services.process)?;
-    stack::run(&settings, &process.shutdown)
+    stack::run(&settings, &process.shutdown)?;
+    Ok(ExitCode::SUCCESS)
 }

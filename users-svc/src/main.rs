@@ -2,11 +2,15 @@
 
 use std::process::ExitCode;
 
-use service_runtime::process::{Process, listen};
+use service_runtime::process::{self, Process, listen};
 use service_runtime::{logging, settings};
 use users_svc::{Command, Settings};
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
+    process::main(run)
+}
+
+fn run() -> anyhow::Result<ExitCode> {
     let settings: Settings = settings::parse()?;
     logging::init(settings.process.log_format, &settings.process.rust_log);
     match settings.command {

@@ -1,10 +1,14 @@
 //! What operators see in the logs: a line for each request, and nothing of what is in it.
 
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
 use postgres_server::Server;
 use serde_json::{Value, json};
 
 use e2e::database::fresh_database;
-use e2e::{Program, System};
+use e2e::{Http, Program, System, binary, free_addr, metrics};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -101,4 +105,47 @@ fn send_secrets(system: &System) {
     let check = "ALTER TABLE users ADD CHECK (name <> 'Secretname3')";
     system.sql().batch_execute(check).unwrap();
     assert_eq!(status("secret-mail4@example.com", "Secretname3"), 400);
+}
+
+/// Starts a program whose standard error is a pipe that nobody reads, as when a collector hangs.
+fn start_unread(service: &str, settings: &[(&str, &str)]) -> Program {
+    let settings = [settings, &[("RUST_LOG", "debug")]].concat();
+    Program::start_unread(&binary(service), Path::new("/"), &settings)
+}
+
+#[test]
+fn log_that_nobody_reads_stalls_nothing_and_what_it_loses_is_counted() {
+    let (http_addr, users_addr, admin) = (free_addr(), free_addr(), free_addr());
+    let database = fresh_database();
+    let mut users = start_unread(
+        "users-svc",
+        &[
+            ("RPC_ADDR", &users_addr),
+            ("DATABASE_URL", &database),
+            ("MIGRATE_ON_START", "true"),
+        ],
+    );
+    let settings = [
+        ("HTTP_ADDR", &*http_addr),
+        ("USERS_ADDR", &*users_addr),
+        ("ADMIN_ADDR", &*admin),
+    ];
+    let mut gateway = start_unread("gateway", &settings);
+    let http = Http::new(http_addr.rsplit(':').next().unwrap().parse().unwrap());
+    http.wait_until_ready();
+
+    // More lines than the pipe and the queue hold.
+    let ask = || (0..3_000).for_each(|_| assert_eq!(http.get("/livez").status, 200));
+    thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(ask))));
+    for i in 0..500 {
+        let created = http.create(&format!("jane{i}@example.com"), "Jane");
+        assert_eq!(created.status, 201);
+    }
+    assert!(metrics::value(&admin, "log_lines_dropped_total", &[]) > 0.0);
+
+    let stopping = Instant::now();
+    gateway.stop();
+    users.stop();
+    let took = stopping.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
