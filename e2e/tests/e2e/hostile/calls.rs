@@ -9,8 +9,9 @@ use futures::future::join_all;
 use tokio::{task::yield_now, time::sleep};
 
 use super::{assert_memory_is_bounded, serve_promptly};
+use e2e::metrics::value;
 use e2e::rpc::block_on;
-use e2e::{System, rpc};
+use e2e::{System, eventually, free_addr, rpc};
 
 /// Makes so many creates at once; returns how many were carried out.
 fn flood(addr: SocketAddr, calls: usize) -> usize {
@@ -41,6 +42,32 @@ fn flood_of_calls_is_refused_beyond_its_share() {
     );
     assert_eq!(system.rows(), i64::try_from(created).unwrap() + 10);
     assert_memory_is_bounded(&system);
+}
+
+#[test]
+fn connection_gets_half_of_the_calls_in_flight_whatever_the_number_of_workers() {
+    let admin = free_addr();
+    let settings = [
+        ("ADMIN_ADDR", &*admin),
+        ("MAX_IN_FLIGHT", "100"),
+        ("WORKERS", "16"),
+        ("DATABASE_TIMEOUT_MS", "20000"),
+    ];
+    let system = System::start_with(&settings, &[]);
+    let mut sql = system.sql();
+    let mut transaction = sql.transaction().unwrap();
+    transaction.batch_execute("LOCK TABLE users").unwrap();
+
+    thread::scope(|scope| {
+        let flood = scope.spawn(|| flood(system.users_addr, 80));
+        eventually("half of the calls are in flight", || {
+            let refused = [r#"outcome="overloaded""#];
+            let refused = value(&admin, "rpc_server_call_duration_seconds_count", &refused);
+            refused >= 30.0 && value(&admin, "rpc_server_active_calls", &[]) >= 50.0
+        });
+        transaction.rollback().unwrap();
+        assert_eq!(flood.join().unwrap(), 50);
+    });
 }
 
 #[test]
