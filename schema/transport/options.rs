@@ -15,6 +15,8 @@ pub const NESTING_LIMIT: i32 = 16;
 
 /// Bytes to read at once.
 pub const READ_BUFFER: usize = 16 * 1024;
+/// Messages of one connection after which the others of its thread get their turn.
+pub const MESSAGES_PER_TURN: u32 = 64;
 /// Unsent bytes at which a service stops reading from a peer that does not read.
 pub const SEND_QUEUE_LIMIT: usize = 256 * 1024;
 /// Large answers that are built at the same time for one connection. A page of users, with what it is made
@@ -44,6 +46,9 @@ pub const MAX_TRANSFORM: u32 = 8;
 /// How long a message may take to arrive at a service, from its first byte; the first message of a
 /// connection, from the accept. Between messages a connection may be idle.
 pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long reading from a peer may pause. It is longer than any call takes, so that a peer whose calls wait
+/// for a slow database is not closed.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(40);
 /// How long a peer may leave sent data or keep-alive probes unacknowledged.
 const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(10);
 /// With [`KEEPALIVE_INTERVAL`]: an idle link to a machine that is gone fails after 30 + 3 * 5 seconds.

@@ -11,11 +11,12 @@ use std::{io, pin::Pin, rc::Rc};
 
 use capnp::Error;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::options::{
-    CALL_COST, KEPT_COST, LARGE_ANSWERS, MAX_PIPELINE_DEPTH, MESSAGE_TIMEOUT, MIN_SHARE,
-    SEND_QUEUE_LIMIT, SHARE_RECHECK,
+    CALL_COST, KEPT_COST, LARGE_ANSWERS, MAX_PIPELINE_DEPTH, MESSAGE_TIMEOUT, MESSAGES_PER_TURN,
+    MIN_SHARE, SEND_QUEUE_LIMIT, SHARE_RECHECK, STALL_TIMEOUT,
 };
 use super::peer_memory::PeerMemory;
 use super::writer::SendQueue;
@@ -34,6 +35,8 @@ pub struct PeerGuard {
     /// `kept` has exceeded its limit.
     exceeded: Notify,
     large_answers: Semaphore,
+    /// Messages that have come.
+    messages: Cell<u32>,
     pub(super) queue: Rc<SendQueue>,
 
     /// Bytes that have arrived of a message that is not complete.
@@ -66,6 +69,7 @@ impl PeerGuard {
             kept: Cell::default(),
             exceeded: Notify::new(),
             large_answers: Semaphore::new(LARGE_ANSWERS),
+            messages: Cell::default(),
             queue: Rc::default(),
             partial: Cell::default(),
             message_due: Cell::new(Some(first_due)),
@@ -91,10 +95,15 @@ impl PeerGuard {
     /// Completes when the next message may be read. A peer that does not read its answers, or asks faster
     /// than it is answered, stalls itself. Fails when that does not help.
     pub(super) async fn room(&self) -> capnp::Result<()> {
+        let messages = self.messages.get().wrapping_add(1);
+        self.messages.set(messages);
+        if messages.is_multiple_of(MESSAGES_PER_TURN) {
+            yield_now().await;
+        }
         if self.has_room() {
             return Ok(());
         }
-        let due = Instant::now() + MESSAGE_TIMEOUT;
+        let due = Instant::now() + STALL_TIMEOUT;
         while !self.has_room() {
             if Instant::now() > due {
                 return Err(Error::overloaded("the peer holds too much memory".into()));
