@@ -116,7 +116,7 @@ impl LocalClient {
 }
 
 fn encode_context(mut context: call_context::Builder, attempt: &Attempt, options: &CallOptions) {
-    let timeout_ms = u32::try_from(attempt.time_given.as_millis()).unwrap_or(u32::MAX);
+    let timeout_ms = u32::try_from(attempt.time_given().as_millis()).unwrap_or(u32::MAX);
     context.set_timeout_ms(timeout_ms.max(1));
     if options.traceparent.len() <= MAX_TRACEPARENT {
         context.set_traceparent(options.traceparent.as_str());
@@ -145,7 +145,7 @@ fn decode_create_outcome(
         create_user_response::User(user) => CreateOutcome::Stored {
             user: decode_user(user?)?,
             // The service may mean an attempt of this very call.
-            replayed: response.get_replayed() && !attempt.follows_write,
+            replayed: response.get_replayed() && !attempt.may_have_written,
         },
         create_user_response::Invalid(errors) => CreateOutcome::Invalid(decode_errors(errors?)?),
         create_user_response::EmailTaken(()) => CreateOutcome::EmailTaken,

@@ -30,29 +30,32 @@ pub enum Effect {
     Write,
 }
 
-/// What an attempt tells the service, and what its answer means.
-pub struct Attempt {
-    /// How long the service may take.
-    pub time_given: Duration,
-    /// Whether an earlier attempt of the same call may have written.
-    pub follows_write: bool,
-}
-
-/// When the service gives a call up, and when its caller does.
+/// An attempt of a call: what the service is told of it, and what its answer means.
 #[derive(Clone, Copy)]
-struct Deadlines {
-    service: Instant,
-    caller: Instant,
+pub struct Attempt {
+    /// Whether an attempt before it may have written.
+    pub may_have_written: bool,
+    /// When the service gives the call up.
+    service_deadline: Instant,
+    /// When the caller does.
+    deadline: Instant,
 }
 
-impl Deadlines {
-    fn after(timeout: Duration) -> Self {
+impl Attempt {
+    fn first(timeout: Duration) -> Self {
         let reserve = (timeout / ANSWER_RESERVE).clamp(MIN_ANSWER_RESERVE, MAX_ANSWER_RESERVE);
         let now = Instant::now();
         Self {
-            service: now + timeout.saturating_sub(reserve),
-            caller: now + timeout,
+            may_have_written: false,
+            service_deadline: now + timeout.saturating_sub(reserve),
+            deadline: now + timeout,
         }
+    }
+
+    /// How long the service may take from now on.
+    pub fn time_given(&self) -> Duration {
+        self.service_deadline
+            .saturating_duration_since(Instant::now())
     }
 }
 
@@ -80,13 +83,13 @@ impl RetryingCaller {
         timeout: Duration,
         send: impl Fn(&UsersCapability, Attempt) -> F,
     ) -> Result<T> {
-        let deadlines = Deadlines::after(timeout);
+        let mut attempt = Attempt::first(timeout);
         self.budget.deposit();
-        let (mut may_have_written, mut last_cause) = (false, None);
+        let mut last_cause = None;
 
         for retries_left in (0..=MAX_RETRIES).rev() {
             // An answer settles the call, whatever became of the attempts before it.
-            let failure = match self.attempt(deadlines, may_have_written, &send).await {
+            let failure = match self.make(attempt, &send).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -97,7 +100,7 @@ impl RetryingCaller {
                 Failure::NotSent(why) => (last_cause.unwrap_or(why.into()), false, None),
                 Failure::TimedOut => ("no answer in time".into(), true, None),
                 Failure::Rpc(error) => match error.kind {
-                    ErrorKind::Unimplemented if !may_have_written => {
+                    ErrorKind::Unimplemented if !attempt.may_have_written => {
                         return Err(CallError::Unimplemented);
                     }
                     ErrorKind::Overloaded => (error.to_string(), false, Some("overloaded")),
@@ -109,18 +112,18 @@ impl RetryingCaller {
 
             // Once an attempt may have written, no later failure changes that: the outcome stays unknown
             // until an attempt settles it.
-            may_have_written |= effect == Effect::Write && may_have_executed;
+            attempt.may_have_written |= effect == Effect::Write && may_have_executed;
             last_cause = Some(cause);
 
             let Some(reason) = retry_reason.filter(|_| retries_left > 0) else {
                 break;
             };
-            if !self.pause_before_retry(reason, deadlines.service).await {
+            if !self.pause_before_retry(reason, attempt).await {
                 break;
             }
         }
 
-        let error = if may_have_written {
+        let error = if attempt.may_have_written {
             CallError::OutcomeUnknown
         } else {
             CallError::NotExecuted
@@ -129,13 +132,12 @@ impl RetryingCaller {
     }
 
     /// Makes one attempt: takes a link and a permit, sends, and waits for the response.
-    async fn attempt<T: 'static, F: PendingCall<T>>(
+    async fn make<T: 'static, F: PendingCall<T>>(
         &self,
-        deadlines: Deadlines,
-        follows_write: bool,
+        attempt: Attempt,
         send: impl Fn(&UsersCapability, Attempt) -> F,
     ) -> std::result::Result<T, Failure> {
-        let Some(link) = self.balancer.pick(deadlines.service).await else {
+        let Some(link) = self.balancer.pick(attempt.service_deadline).await else {
             count_shed("link_down");
             return Err(Failure::NotSent("the users service cannot be reached"));
         };
@@ -144,16 +146,11 @@ impl RetryingCaller {
             return Err(Failure::NotSent("as many calls as allowed are in flight"));
         };
 
-        let time_given = deadlines.service.saturating_duration_since(Instant::now());
-        if time_given.is_zero() {
+        if attempt.time_given().is_zero() {
             return Err(Failure::NotSent("no time is left"));
         }
-        let attempt = Attempt {
-            time_given,
-            follows_write,
-        };
         let call = send(&link.users, attempt);
-        match timeout_at(deadlines.caller, link.spawn_call(permit, call)).await {
+        match timeout_at(attempt.deadline, link.spawn_call(permit, call)).await {
             Ok(Ok(response)) => response.map_err(Failure::Rpc),
             Ok(Err(panic)) => Err(Failure::Rpc(capnp::Error::failed(panic.to_string()))),
             Err(_) => Err(Failure::TimedOut),
@@ -162,9 +159,9 @@ impl RetryingCaller {
 
     /// Pauses before a retry; returns `false` instead when the pause would take the time that is left, or
     /// the budget is spent.
-    async fn pause_before_retry(&self, reason: &'static str, service_deadline: Instant) -> bool {
+    async fn pause_before_retry(&self, reason: &'static str, attempt: Attempt) -> bool {
         let retry_at = Instant::now() + MAX_PAUSE.mul_f64(fastrand::f64());
-        if retry_at >= service_deadline {
+        if retry_at >= attempt.service_deadline {
             return false;
         }
         if !self.budget.withdraw() {
