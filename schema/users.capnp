@@ -27,8 +27,8 @@
 # Limits. A message to the service has at most 128 KiB, a message from it at most 1 MiB. A message must
 # arrive within 10 seconds of its first byte, and the first message of a connection within 10 seconds of
 # connecting. Between messages a connection may be idle for ever. Answers come in the order in which the
-# calls are done, so send many at once, up to some thousands on a connection. The service reads on when it
-# has answered enough; calls beyond a connection's share of the service are answered `overloaded`. A call that
+# calls are done, so send many at once, up to a thousand on a connection. Calls beyond a connection's share of
+# the service are answered `overloaded`, and the service reads on when it has answered enough. A call that
 # its caller abandons, and an answer that it never finishes, leave something behind: after some thousands of
 # them the service answers what is in flight and ends the connection. A call passes no capabilities, and its
 # results go to its caller; a peer that sends anything else is disconnected. Text is UTF-8; text that is not

@@ -82,6 +82,13 @@ impl PeerGuard {
         self.exceeded.notified().await;
     }
 
+    /// Whether the peer has so much in flight that its next call is to be refused. It comes before reading
+    /// pauses, so that a busy caller is answered, and its health checks are, while the database hangs. However
+    /// little memory there is, a call by itself is not refused.
+    pub fn is_crowded(&self) -> bool {
+        self.report() > self.memory.share() / 10 * 9 + 2 * CALL_COST
+    }
+
     /// Completes when a large answer may be built, which must be done when the permit is dropped: a few at
     /// a time, and none while the peer does not read.
     pub async fn large_answer(&self) -> Option<SemaphorePermit<'_>> {

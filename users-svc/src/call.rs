@@ -132,7 +132,8 @@ impl Calls {
 
     /// Lets a call in, unless a limit is reached or the connection drains.
     fn admit(&self) -> Option<InFlightGuard<'_>> {
-        if !self.are_accepted() || self.in_flight.len() >= self.admission.max_per_connection {
+        let is_full = self.in_flight.len() >= self.admission.max_per_connection;
+        if !self.are_accepted() || is_full || self.guard.is_crowded() {
             return None;
         }
         let permit = self.admission.in_flight.clone().try_acquire_owned().ok()?;

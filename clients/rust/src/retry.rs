@@ -17,6 +17,9 @@ use crate::types::{CallError, Result};
 const MAX_RETRIES: usize = 2;
 /// Longest pause before a retry; the pause is a random part of it.
 const MAX_PAUSE: Duration = Duration::from_millis(50);
+/// Calls in flight on one link. A service refuses more on a connection, and reads on only when it has answered
+/// some, so that a health check behind them would wait as well.
+const MAX_CALLS_PER_LINK: usize = 1024;
 /// The part of a call's time that the service does not get, between these limits: enough for the service's
 /// own "dropped" to arrive on a busy machine, so that what was not carried out is not reported as unknown.
 const ANSWER_RESERVE: u32 = 10;
@@ -141,7 +144,9 @@ impl RetryingCaller {
             count_shed("link_down");
             return Err(Failure::NotSent("the users service cannot be reached"));
         };
-        let Ok(permit) = self.in_flight.clone().try_acquire_owned() else {
+        let has_room = link.calls.len() < MAX_CALLS_PER_LINK;
+        let permit = has_room.then(|| self.in_flight.clone().try_acquire_owned());
+        let Some(Ok(permit)) = permit else {
             count_shed("in_flight");
             return Err(Failure::NotSent("as many calls as allowed are in flight"));
         };

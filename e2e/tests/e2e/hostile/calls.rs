@@ -3,8 +3,9 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use capnp::ErrorKind;
 use futures::future::join_all;
 use tokio::{task::yield_now, time::sleep};
 
@@ -68,6 +69,51 @@ fn connection_gets_half_of_the_calls_in_flight_whatever_the_number_of_workers() 
         transaction.rollback().unwrap();
         assert_eq!(flood.join().unwrap(), 50);
     });
+}
+
+#[test]
+fn busy_caller_of_a_hung_database_is_refused_at_once_and_keeps_its_connection() {
+    let system = System::start_with(&[("DATABASE_TIMEOUT_MS", "20000")], &[]);
+    let mut sql = system.sql();
+    let mut transaction = sql.transaction().unwrap();
+    transaction.batch_execute("LOCK TABLE users").unwrap();
+    block_on(async {
+        let (client, connection) = rpc::connect(system.users_addr).await;
+        let create = |i| {
+            let mut request = client.create_user_request();
+            request.get().set_email(format!("busy{i}@example.com"));
+            request.get().set_name("Busy");
+            request.get().init_context().set_timeout_ms(3000);
+            request.send().promise
+        };
+        let mut calls: Vec<_> = (0..1000).map(create).collect();
+        client.health_request().send().promise.await.unwrap();
+        calls.extend((1000..1500).map(create));
+
+        // It comes behind all of them.
+        let begin = Instant::now();
+        client.health_request().send().promise.await.unwrap();
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(2), "{took:?}");
+
+        let answers = join_all(calls).await;
+        let kinds = answers
+            .iter()
+            .map(|answer| answer.as_ref().err().map(|error| error.kind));
+        let mut refused = 0;
+        for kind in kinds {
+            let kind = kind.expect("nothing is created");
+            assert!(
+                matches!(kind, ErrorKind::Overloaded | ErrorKind::Failed),
+                "{kind:?}"
+            );
+            refused += usize::from(kind == ErrorKind::Overloaded);
+        }
+        assert!(refused >= 300, "{refused}");
+        assert!(!connection.is_finished());
+        connection.abort();
+    });
+    transaction.rollback().unwrap();
 }
 
 #[test]
