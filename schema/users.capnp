@@ -28,11 +28,11 @@
 # arrive within 10 seconds of its first byte, and the first message of a connection within 10 seconds of
 # connecting. Between messages a connection may be idle for ever. Answers come in the order in which the
 # calls are done, so send many at once, up to a thousand on a connection. Calls beyond a connection's share of
-# the service are answered `overloaded`, and the service reads on when it has answered enough. A call that
-# its caller abandons, and an answer that it never finishes, leave something behind: after some thousands of
-# them the service answers what is in flight and ends the connection. A call passes no capabilities, and its
-# results go to its caller; a peer that sends anything else is disconnected. Text is UTF-8; text that is not
-# is a fault of its field.
+# the service are answered `overloaded`. When too much is unanswered the service pauses reading, and after 40
+# seconds of that it ends the connection. A call that its caller abandons, or whose answer it never finishes,
+# leaves something behind: after some thousands of them the service answers what is in flight and ends the
+# connection. A call passes no capabilities and has its results sent to its caller; a peer that sends anything
+# else is disconnected. Text is UTF-8; text that is not is a fault of its field.
 #
 # A message that is too long ends the connection, and with it every other call on it. So bound what you
 # send: our clients refuse a request whose texts have more than 96 KiB in all, far above any valid one.
@@ -129,8 +129,8 @@ struct CreateUserResponse {
 
   replayed @4 :Bool;
   # With `user`: an earlier call with the same id, email and name stored it. False where the service cannot
-  # tell whether this call stored it. After an attempt of yours that may have written it proves nothing
-  # about others, because that attempt may be the earlier call.
+  # tell whether this call stored it. After an attempt of yours that may have written, true does not mean
+  # that someone else stored it: that attempt may be the earlier call.
 }
 
 struct GetUserRequest {

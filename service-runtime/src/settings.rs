@@ -119,8 +119,8 @@ fn admin_addr(text: &str) -> Result<SocketAddr, String> {
     listen_addr(text).map_err(|error| error + ", for example ADMIN_ADDR=127.0.0.1:9000")
 }
 
-/// Parses a number of milliseconds. Below ten, half of it, as the database's limit for locks is, would round
-/// to next to nothing, and to none at all at one.
+/// Parses a number of milliseconds. Below ten, half of it, which is the database's limit for a contended row,
+/// would round to next to nothing, and to no limit at all at one.
 pub fn milliseconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(ms @ 10..=86_400_000) => Ok(Duration::from_millis(ms)),

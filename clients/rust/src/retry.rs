@@ -115,8 +115,12 @@ impl RetryingCaller {
 
             // Once an attempt may have written, no later failure changes that: the outcome stays unknown
             // until an attempt settles it.
+            let was_unknown = attempt.may_have_written;
             attempt.may_have_written |= effect == Effect::Write && may_have_executed;
-            last_cause = Some(cause);
+            // What made the outcome unknown explains more than a refusal after it.
+            if !was_unknown || may_have_executed {
+                last_cause = Some(cause);
+            }
 
             let Some(reason) = retry_reason.filter(|_| retries_left > 0) else {
                 break;

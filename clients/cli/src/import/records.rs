@@ -1,4 +1,4 @@
-//! Splits a CSV file into records, so that a bad one costs itself only.
+//! Splits a CSV file into records, so that a bad one costs only itself.
 //!
 //! A record is a line, or several when a quoted field has line breaks (RFC 4180). A quote that is not closed
 //! within [`MAX_RECORD`], or is closed in the middle of a field, makes its line a bad record, and the next
@@ -61,6 +61,9 @@ impl<R: Read> Records<R> {
     fn read_to_closing_quote(&mut self, text: &mut Vec<u8>) -> io::Result<bool> {
         let mut quotes = Quotes::default();
         quotes.read(text);
+        if quotes.is_misplaced {
+            return Ok(false);
+        }
         let (first_line, mut added) = (self.lines, VecDeque::new());
         while quotes.is_open() {
             let line = self.next_line()?;

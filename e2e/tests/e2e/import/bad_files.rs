@@ -77,6 +77,7 @@ fn bad_rows_are_reported_by_their_lines_and_the_others_are_stored() {
          d@example.com,{long_name}\r\n\
          e@example.com,\"E\ne@example.net,E\n\"\r\n\
          f@example.com,\"F \"\"f\"\"\"\r\n\
+         h@example.com,\"H \"h\" H\"\r\n\
          g@example.com,\"G"
     ));
     let rejected = folder.path("rejected.csv");
@@ -92,6 +93,7 @@ fn bad_rows_are_reported_by_their_lines_and_the_others_are_stored() {
         ("6,", "malformed,is longer than 16384 bytes"),
         ("7,", "e@example.com"),
         ("11,", "malformed,unclosed quote?"),
+        ("12,", "malformed,unclosed quote?"),
     ] {
         let is_there = |line: &&str| line.starts_with(begin) && line.contains(part);
         assert!(lines.iter().any(is_there), "{begin} {part} in {rejected}");
