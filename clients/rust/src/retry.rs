@@ -100,7 +100,7 @@ impl RetryingCaller {
             // Only `overloaded` and `unimplemented` promise that the service has not done anything.
             let (cause, may_have_executed, retry_reason) = match failure {
                 // The failure before this retry explains more than why the retry was not sent.
-                Failure::NotSent(why) => (last_cause.unwrap_or(why.into()), false, None),
+                Failure::NotSent(why) => (last_cause.clone().unwrap_or(why.into()), false, None),
                 Failure::TimedOut => ("no answer in time".into(), true, None),
                 Failure::Rpc(error) => match error.kind {
                     ErrorKind::Unimplemented if !attempt.may_have_written => {
