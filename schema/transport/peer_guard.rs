@@ -16,10 +16,13 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::options::{
     CALL_COST, KEPT_COST, LARGE_ANSWERS, MAX_PIPELINE_DEPTH, MESSAGE_TIMEOUT, MESSAGES_PER_TURN,
-    MIN_SHARE, SEND_QUEUE_LIMIT, SHARE_RECHECK, STALL_TIMEOUT,
+    MIN_SHARE, SEND_QUEUE_LIMIT, SERVICE_READ_LIMIT, SHARE_RECHECK, STALL_TIMEOUT,
 };
 use super::peer_memory::PeerMemory;
 use super::writer::SendQueue;
+
+/// Bytes of a message that tell how much it claims.
+const HEADER: usize = 8;
 
 /// The guard of one connection. It counts, pauses reading, and says when the connection should drain.
 pub struct PeerGuard {
@@ -39,8 +42,11 @@ pub struct PeerGuard {
     messages: Cell<u32>,
     pub(super) queue: Rc<SendQueue>,
 
-    /// Bytes that have arrived of a message that is not complete.
+    /// Bytes that have arrived of a message that is not complete, and its first ones.
     partial: Cell<usize>,
+    header: Cell<[u8; HEADER]>,
+    /// Bytes that the message claims, which the library allocates as soon as it knows.
+    claimed: Cell<usize>,
     /// When the message that the reader waits for must be complete; `None` between messages.
     message_due: Cell<Option<Instant>>,
     timer: RefCell<Pin<Box<Sleep>>>,
@@ -72,6 +78,8 @@ impl PeerGuard {
             messages: Cell::default(),
             queue: Rc::default(),
             partial: Cell::default(),
+            header: Cell::default(),
+            claimed: Cell::default(),
             message_due: Cell::new(Some(first_due)),
             timer: RefCell::new(Box::pin(sleep_until(first_due))),
         })
@@ -127,26 +135,49 @@ impl PeerGuard {
 
     /// Tells the process what this peer holds, and returns it.
     fn report(&self) -> usize {
-        let held = self.open.get() + self.partial.get() + self.queue.len();
+        let held = self.open.get() + self.incoming() + self.queue.len();
         self.memory.change(self.reported.replace(held), held);
         held
     }
 
-    /// Takes note of bytes of a message.
-    pub(super) fn on_received(&self, bytes: usize) {
-        self.partial.set(self.partial.get() + bytes);
+    /// What the message that has begun takes.
+    fn incoming(&self) -> usize {
+        self.partial.get().max(self.claimed.get())
+    }
+
+    /// Takes note of bytes of a message. Fails when it claims more memory than there is for it.
+    pub(super) fn on_received(&self, bytes: &[u8]) -> io::Result<()> {
+        let before = self.partial.replace(self.partial.get() + bytes.len());
+        if before >= HEADER {
+            return Ok(());
+        }
+        let mut header = self.header.get();
+        for (to, from) in header[before..].iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        self.header.set(header);
+        if self.partial.get() < HEADER {
+            return Ok(());
+        }
+
+        self.claimed.set(claimed_bytes(header));
+        if self.incoming() > MIN_SHARE && self.report() > self.memory.share() {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        Ok(())
     }
 
     /// Takes note of the end of a message, and returns its size.
     pub(super) fn on_message(&self) -> usize {
         self.message_due.set(None);
+        self.claimed.set(0);
         self.partial.take()
     }
 
     /// Completes with an error when a message is overdue, or takes more memory than there is for it. Call
     /// it when there is nothing to read.
     pub(super) fn poll_overdue(&self, cx: &mut Context) -> Poll<io::Error> {
-        if self.partial.get() > MIN_SHARE && self.report() > self.memory.share() {
+        if self.incoming() > MIN_SHARE && self.report() > self.memory.share() {
             return Poll::Ready(io::ErrorKind::OutOfMemory.into());
         }
         if self.message_due.get().is_none() && self.partial.get() > 0 {
@@ -167,7 +198,8 @@ impl PeerGuard {
     /// Looks from time to time at what an idle peer keeps: how much it may be depends on the others.
     fn poll_kept(&self, cx: &mut Context) {
         let mut timer = self.timer.borrow_mut();
-        while self.kept.get() > MIN_SHARE && timer.as_mut().poll(cx).is_ready() {
+        while self.reported.get() > MIN_SHARE && timer.as_mut().poll(cx).is_ready() {
+            self.report();
             self.check_kept();
             timer.as_mut().reset(Instant::now() + MESSAGE_TIMEOUT);
         }
@@ -250,7 +282,19 @@ impl PeerGuard {
             self.kept.set(self.kept.get() + question.kept());
             self.check_kept();
         }
+        // Now, because an honest peer that has been answered may say nothing more.
+        self.report();
         self.queue.released.notify_waiters();
+    }
+}
+
+/// The bytes that a message claims in its first ones (Cap'n Proto encoding, "Serialization over a stream"):
+/// the number of segments less one, and the words of the first. Of several segments, as many as there may be.
+fn claimed_bytes([a, b, c, d, words @ ..]: [u8; HEADER]) -> usize {
+    let limit = SERVICE_READ_LIMIT * 8;
+    match u32::from_le_bytes([a, b, c, d]) {
+        0 => limit.min(8 * u32::from_le_bytes(words) as usize),
+        _ => limit,
     }
 }
 
@@ -292,6 +336,49 @@ mod tests {
         ) -> capnp::Result<()> {
             futures::future::pending().await
         }
+    }
+
+    #[test]
+    fn answered_peer_that_says_nothing_more_holds_nothing() {
+        LocalRuntime::new().unwrap().block_on(async {
+            let memory = PeerMemory::default();
+            let everything = memory.share();
+            let guard = PeerGuard::new(memory.clone());
+            for id in 0..1000 {
+                guard.on_question(id, 200, None).unwrap();
+            }
+            guard.room().await.unwrap();
+            assert!(memory.share() < everything);
+
+            for id in 0..1000 {
+                guard.on_answer(id, 200, false);
+            }
+
+            assert_eq!(memory.share(), everything);
+        });
+    }
+
+    #[test]
+    fn message_that_claims_much_is_refused_before_it_has_come_when_there_is_no_room() {
+        LocalRuntime::new().unwrap().block_on(async {
+            let memory = PeerMemory::default();
+            // One segment of 15,000 words.
+            let header = [0, 0, 0, 0, 0x98, 0x3a, 0, 0];
+            let mut guards = Vec::new();
+            let mut accepted = 0;
+            for _ in 0..5000 {
+                let guard = PeerGuard::new(memory.clone());
+                // However it is cut.
+                let claimed = guard.on_received(&header[..3]);
+                accepted += usize::from(
+                    claimed
+                        .and_then(|()| guard.on_received(&header[3..]))
+                        .is_ok(),
+                );
+                guards.push(guard);
+            }
+            assert!((1000..1400).contains(&accepted), "{accepted}");
+        });
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl<S: AsyncRead + Unpin> futures::AsyncRead for MessageReader<S> {
         to[..length].copy_from_slice(&this.buffer[this.unread.start..][..length]);
         this.unread.start += length;
         if let Some(guard) = &this.guard {
-            guard.on_received(length);
+            guard.on_received(&to[..length])?;
         }
         Poll::Ready(Ok(length))
     }

@@ -52,6 +52,9 @@ impl Store {
     fn take_and_insert(&self, take: Take<NewUser>, patience: Option<&String>) -> Results {
         let connection = self.pool.connection(Trust::RecentlyUsed);
         let users = take();
+        if users.is_empty() {
+            return Vec::new();
+        }
         let end = Instant::now() + self.timeout;
         match connection {
             Ok(connection) => self.insert_within(end, &users, Some(connection), patience),
@@ -250,6 +253,7 @@ impl<'a> Batch<'a> {
             Some(_) => Ok(InsertOutcome::IdConflict),
             None if taken.contains(key) => Ok(InsertOutcome::EmailTaken),
             // Someone else has deleted since what stood in the way.
+            None if may_have_written => Err(CallFailure::OutcomeUnknown),
             None => Err(CallFailure::NotExecuted),
         };
         self.users.iter().zip(&self.keys).map(explain).collect()

@@ -47,6 +47,9 @@ impl Store {
     pub fn get(&self, take: Take<Uuid>) -> BatchResults<Option<User>> {
         let connection = self.pool.connection(Trust::RecentlyUsed);
         let ids = take();
+        if ids.is_empty() {
+            return Vec::new();
+        }
         let read = self.pool.read(connection, |client, statements| {
             statements.select_by_id.users(client, &[&ids])
         });

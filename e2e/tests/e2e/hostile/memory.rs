@@ -286,6 +286,21 @@ fn peers_that_come_again_and_again_leave_nothing_behind() {
 }
 
 #[test]
+fn claims_of_messages_that_never_come_cost_bounded_memory_together() {
+    let system = System::start();
+    withstand(&system, MAX_TOTAL_GROWTH, MAX_DELAY_IN_CROWD, |addr| {
+        // One segment of 15,000 words.
+        let header = [0, 0, 0, 0, 0x98, 0x3a, 0, 0];
+        let peer = |_| {
+            let mut peer = connect(addr);
+            let _ = peer.write_all(&header);
+            peer
+        };
+        (0..3_000).map(peer).collect::<Vec<_>>()
+    });
+}
+
+#[test]
 fn messages_that_are_never_completed_cost_bounded_memory_together() {
     let system = System::start();
     withstand(&system, MAX_TOTAL_GROWTH, MAX_DELAY_IN_CROWD, |addr| {

@@ -48,6 +48,10 @@ pub fn take_durability_warning() -> bool {
     WARNED.take()
 }
 
+/// Whether a commit waits until the synchronous standby, if there is one, has flushed it.
+const WAITS_FOR_STANDBY: &str = "SELECT current_setting('synchronous_standby_names') = '' \
+    OR current_setting('synchronous_commit') IN ('on', 'remote_apply', 'off')";
+
 /// Logs a warning for each setting that breaks the promise, as sessions of this role in this database see it.
 pub fn warn_unless_durable(client: &mut Client) -> Result<(), postgres::Error> {
     for (setting, cost) in NEEDED {
@@ -60,6 +64,15 @@ pub fn warn_unless_durable(client: &mut Client) -> Result<(), postgres::Error> {
         if value == "off" {
             tracing::warn!("PostgreSQL runs with {setting}=off: {cost}");
         }
+    }
+    if !client
+        .query_typed_one(WAITS_FOR_STANDBY, &[])?
+        .get::<_, bool>(0)
+    {
+        tracing::warn!(
+            "PostgreSQL does not wait until the synchronous standby has flushed a commit: users that were \
+             acknowledged may be lost in a failover; set synchronous_commit=on"
+        );
     }
     Ok(())
 }
