@@ -92,6 +92,7 @@ fn admit(guard: &PeerGuard, message: message::Reader, size: usize) -> capnp::Res
                     Some(answer.get_question_id())
                 }
             };
+
             let results_to = call.get_send_results_to().which()?;
             if !matches!(results_to, send_results_to::Caller(()))
                 || !call.get_params()?.get_cap_table()?.is_empty()
@@ -102,6 +103,7 @@ fn admit(guard: &PeerGuard, message: message::Reader, size: usize) -> capnp::Res
             }
             guard.on_question(call.get_question_id(), size, target)
         }
+
         Ok(message::Finish(finish)) => {
             guard.on_finish(finish?.get_question_id());
             Ok(())

@@ -41,6 +41,7 @@ impl Queues {
         let clones = || store.clone();
         let (inserts, contended, gets, pages, probes) =
             (clones(), clones(), clones(), clones(), clones());
+
         Self {
             inserts: GroupCommit::new("INSERT users", max_batch, half, move |take| {
                 inserts.insert(take)
@@ -52,6 +53,7 @@ impl Queues {
                 half.div_ceil(2),
                 move |take| contended.insert_patiently(take),
             ),
+
             gets: GroupCommit::new("SELECT users by id", max_batch, half, move |take| {
                 gets.get(take)
             }),
