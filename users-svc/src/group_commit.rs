@@ -8,7 +8,6 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -49,16 +48,33 @@ struct Queue<Q, A> {
 
 /// A call that waits for its batch.
 struct Job<Q, A> {
-    query: Q,
+    query: Unclaimed<Q>,
     queued_at: Instant,
     deadline: Instant,
-    /// Set by the batch that takes the job or by the caller that gives it up, whichever comes first.
-    claimed: Arc<AtomicBool>,
     /// The span that waits for the answer.
     trace: TraceContext,
     /// Where the answer goes: by way of the caller's thread, to the caller.
     thread: AnswerSender<A>,
     reply: Reply<A>,
+}
+
+/// A query until it is taken, by its batch or by the caller that gives it up, whichever comes first. Of a call
+/// that was given up, the queue keeps no text.
+struct Unclaimed<Q>(Arc<Mutex<Option<Q>>>);
+
+impl<Q> Unclaimed<Q> {
+    fn take(&self) -> Option<Q> {
+        self.0.lock().take()
+    }
+}
+
+/// The caller's end of an [`Unclaimed`], which gives the query up when it is dropped.
+struct Claimable<Q>(Unclaimed<Q>);
+
+impl<Q> Drop for Claimable<Q> {
+    fn drop(&mut self) {
+        drop(self.0.take());
+    }
 }
 
 type Reply<A> = oneshot::Sender<Result<A, CallFailure>>;
@@ -143,14 +159,17 @@ impl<Q, A> Queue<Q, A> {
         }
     }
 
-    /// Takes up to `most` jobs for a batch. Each is taken once, or given up by its caller, never both.
-    fn claim(&mut self, most: usize, now: Instant) -> Vec<Job<Q, A>> {
+    /// Takes up to `most` queries for a batch, with their jobs. Each is taken once, or given up by its caller,
+    /// never both.
+    fn claim(&mut self, most: usize, now: Instant) -> Vec<(Q, Job<Q, A>)> {
         let mut jobs = Vec::with_capacity(self.waiting.len().min(most));
         while jobs.len() < most
             && let Some(job) = self.waiting.pop_front()
         {
-            if !job.is_expired(now) && !job.claimed.swap(true, Ordering::Relaxed) {
-                jobs.push(job);
+            if !job.is_expired(now)
+                && let Some(query) = job.query.take()
+            {
+                jobs.push((query, job));
             }
         }
         jobs
@@ -201,12 +220,12 @@ impl<Q: Send + 'static, A: Send + 'static> Handle<Q, A> {
         trace: TraceContext,
     ) -> Result<A, CallFailure> {
         let (reply, answer) = oneshot::channel();
-        let claimed = Arc::new(AtomicBool::new(false));
+        let query = Arc::new(Mutex::new(Some(query)));
+        let claimable = Claimable(Unclaimed(query.clone()));
         self.group_commit.queue.lock().waiting.push_back(Job {
-            query,
+            query: Unclaimed(query),
             queued_at: Instant::now(),
             deadline,
-            claimed: claimed.clone(),
             trace,
             thread: self.answers.clone(),
             reply,
@@ -215,7 +234,7 @@ impl<Q: Send + 'static, A: Send + 'static> Handle<Q, A> {
 
         match timeout_at(deadline, answer).await {
             Ok(Ok(answer)) => answer,
-            _ if !claimed.swap(true, Ordering::Relaxed) => Err(CallFailure::NotExecuted),
+            _ if claimable.0.take().is_some() => Err(CallFailure::NotExecuted),
             _ => Err(CallFailure::OutcomeUnknown),
         }
     }
@@ -255,10 +274,10 @@ impl<Q, A> Batch<Q, A> {
         let (mut callers, mut span) = (Vec::new(), None);
         let mut take = || {
             let mut traces = Vec::new();
-            let take = |job: Job<Q, A>| {
+            let take = |(query, job): (Q, Job<Q, A>)| {
                 callers.push((job.thread, job.reply));
                 traces.extend(job.trace.sampled.then_some(job.trace));
-                job.query
+                query
             };
             let queries = self.take().into_iter().map(take).collect();
             // The batch belongs to many traces, so its span is the root of its own and links to them.
@@ -281,7 +300,7 @@ impl<Q, A> Batch<Q, A> {
     }
 
     /// Takes the jobs that wait now.
-    fn take(&mut self) -> Vec<Job<Q, A>> {
+    fn take(&mut self) -> Vec<(Q, Job<Q, A>)> {
         let GroupCommit { queue, metrics, .. } = &*self.group_commit;
         let mut queue = queue.lock();
         if !mem::replace(&mut self.has_taken, true) {
@@ -517,6 +536,26 @@ mod tests {
 
             assert_eq!(answers(in_time).await, [Ok(1), Ok(2)]);
             assert_eq!(batches.recv().unwrap(), [1, 2]);
+        });
+    }
+
+    #[test]
+    fn query_of_a_call_that_is_given_up_is_not_kept() {
+        block_on(async {
+            let group_commit = GroupCommit::new("test", 4, 0, |take: Take<Arc<()>>| {
+                take().into_iter().map(|_| Ok(())).collect()
+            });
+            let handle = Rc::new(Handle::new(group_commit));
+            let text = Arc::new(());
+            let submit = handle.submit(text.clone(), in_a_minute(), TraceContext::fresh());
+            // The queue begins no batch before its thread has a turn.
+            let mut submit = Box::pin(submit);
+            assert!(futures::poll!(&mut submit).is_pending());
+            assert_eq!(Arc::strong_count(&text), 2);
+
+            drop(submit);
+
+            assert_eq!(Arc::strong_count(&text), 1);
         });
     }
 
