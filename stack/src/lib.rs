@@ -44,6 +44,11 @@ struct Services {
 /// Runs the system until `shutdown`, or until a part of it fails. Everything that was started has
 /// stopped when it returns.
 pub fn run(settings: &Settings, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    if let Some(url) = &settings.database_url {
+        // Refused before anything listens.
+        let users: users_svc::Settings = parse_from(["users-svc", "--database-url", url])?;
+        users.database()?;
+    }
     // Ports first: they are what most often stands in the way, and cost nothing to try.
     let (gateway_listener, users_listener) = listeners()?;
     let mut server = None;
