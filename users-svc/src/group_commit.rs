@@ -17,6 +17,7 @@ use tokio::task::{spawn_blocking, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use crate::batch_metrics::BatchMetrics;
+use crate::claim::Claim;
 use crate::outcome::{BatchResults, CallFailure};
 
 /// How long a call waits for the batch before it until a second batch starts beside that one. Longer
@@ -48,7 +49,8 @@ struct Queue<Q, A> {
 
 /// A call that waits for its batch.
 struct Job<Q, A> {
-    query: Unclaimed<Q>,
+    /// Taken by the batch, or given up by the caller.
+    query: Claim<Q>,
     queued_at: Instant,
     deadline: Instant,
     /// The span that waits for the answer.
@@ -56,25 +58,6 @@ struct Job<Q, A> {
     /// Where the answer goes: by way of the caller's thread, to the caller.
     thread: AnswerSender<A>,
     reply: Reply<A>,
-}
-
-/// A query until it is taken, by its batch or by the caller that gives it up, whichever comes first. Of a call
-/// that was given up, the queue keeps no text.
-struct Unclaimed<Q>(Arc<Mutex<Option<Q>>>);
-
-impl<Q> Unclaimed<Q> {
-    fn take(&self) -> Option<Q> {
-        self.0.lock().take()
-    }
-}
-
-/// The caller's end of an [`Unclaimed`], which gives the query up when it is dropped.
-struct Claimable<Q>(Unclaimed<Q>);
-
-impl<Q> Drop for Claimable<Q> {
-    fn drop(&mut self) {
-        drop(self.0.take());
-    }
 }
 
 type Reply<A> = oneshot::Sender<Result<A, CallFailure>>;
@@ -220,10 +203,9 @@ impl<Q: Send + 'static, A: Send + 'static> Handle<Q, A> {
         trace: TraceContext,
     ) -> Result<A, CallFailure> {
         let (reply, answer) = oneshot::channel();
-        let query = Arc::new(Mutex::new(Some(query)));
-        let claimable = Claimable(Unclaimed(query.clone()));
+        let (query, unclaimed) = Claim::new(query);
         self.group_commit.queue.lock().waiting.push_back(Job {
-            query: Unclaimed(query),
+            query,
             queued_at: Instant::now(),
             deadline,
             trace,
@@ -234,7 +216,7 @@ impl<Q: Send + 'static, A: Send + 'static> Handle<Q, A> {
 
         match timeout_at(deadline, answer).await {
             Ok(Ok(answer)) => answer,
-            _ if claimable.0.take().is_some() => Err(CallFailure::NotExecuted),
+            _ if unclaimed.take().is_some() => Err(CallFailure::NotExecuted),
             _ => Err(CallFailure::OutcomeUnknown),
         }
     }

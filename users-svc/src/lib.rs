@@ -5,6 +5,7 @@
 
 mod batch_metrics;
 mod call;
+mod claim;
 mod connection;
 pub mod group_commit;
 mod migrations;
