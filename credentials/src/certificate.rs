@@ -1,0 +1,167 @@
+//! What a certificate says (RFC 5280), as far as it matters before a handshake and after one.
+
+use std::net::IpAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{anyhow, bail, ensure};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use x509_cert::der::Decode as _;
+use x509_cert::der::oid::ObjectIdentifier;
+use x509_cert::der::oid::db::rfc5280::{ID_KP_CLIENT_AUTH, ID_KP_SERVER_AUTH};
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, SubjectAltName};
+
+use crate::file::Content;
+
+/// What an end of a link proves by its certificate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    Server,
+    Client,
+}
+
+/// What a certificate says.
+#[derive(Debug)]
+pub struct Certificate {
+    /// The subject alternative names: DNS names in lower case, URIs, e-mail and IP addresses.
+    pub names: Vec<String>,
+    pub validity: Range<SystemTime>,
+    is_ca: bool,
+    /// `None`: any.
+    extended_key_usage: Option<Vec<ObjectIdentifier>>,
+}
+
+impl Certificate {
+    pub fn parse(der: &CertificateDer) -> anyhow::Result<Self> {
+        // The library's error says nothing that would help.
+        let unreadable = |_| anyhow!("has a certificate that cannot be read");
+        let parsed = x509_cert::Certificate::from_der(der).map_err(unreadable)?;
+        let certificate = parsed.tbs_certificate;
+        let names = certificate.get::<SubjectAltName>().map_err(unreadable)?;
+        let constraints = certificate.get::<BasicConstraints>().map_err(unreadable)?;
+        let usage = certificate.get::<ExtendedKeyUsage>().map_err(unreadable)?;
+        Ok(Self {
+            names: names.map_or_else(Vec::new, |(_, names)| {
+                names.0.iter().filter_map(name).collect()
+            }),
+            validity: certificate.validity.not_before.to_system_time()
+                ..certificate.validity.not_after.to_system_time(),
+            is_ca: constraints.is_some_and(|(_, constraints)| constraints.ca),
+            extended_key_usage: usage.map(|(_, usage)| usage.0),
+        })
+    }
+
+    fn check_time(&self) -> anyhow::Result<()> {
+        let now = SystemTime::now();
+        if let Ok(since) = now.duration_since(self.validity.end) {
+            bail!("its certificate expired {} ago", whole_seconds(since));
+        }
+        if let Ok(until) = self.validity.start.duration_since(now) {
+            bail!(
+                "its certificate is not valid for another {}; check this machine's clock",
+                whole_seconds(until)
+            );
+        }
+        Ok(())
+    }
+
+    fn check_purpose(&self, purpose: Purpose) -> anyhow::Result<()> {
+        let (needed, name) = match purpose {
+            Purpose::Server => (ID_KP_SERVER_AUTH, "serverAuth"),
+            Purpose::Client => (ID_KP_CLIENT_AUTH, "clientAuth"),
+        };
+        let usage = self.extended_key_usage.as_ref();
+        ensure!(
+            usage.is_none_or(|usage| usage.contains(&needed)),
+            "its certificate must be for {name} (extended key usage)"
+        );
+        Ok(())
+    }
+}
+
+/// Reads a chain in PEM: the certificate of the end itself, then those that lead to its CA. Returns the chain,
+/// and what the first of it says once it was found to be valid now and for its purpose.
+pub fn read_chain(
+    content: &Content,
+    purpose: Purpose,
+) -> anyhow::Result<(Vec<CertificateDer<'static>>, Certificate)> {
+    let read = || {
+        let chain = read_certificates(content)?;
+        let first = Certificate::parse(&chain[0])?;
+        first.check_time()?;
+        first.check_purpose(purpose)?;
+        anyhow::Ok((chain, first))
+    };
+    read().map_err(|error| content.file.error(error))
+}
+
+/// The CAs that an end of a link trusts.
+pub struct Roots {
+    pub store: Arc<RootCertStore>,
+    /// Of the one that expires first.
+    pub validity: Range<SystemTime>,
+}
+
+impl Roots {
+    /// Reads certificates of CAs in PEM. One that has expired is left out, as long as another has not: a CA is
+    /// replaced by trusting both for a while.
+    pub fn read(content: &Content) -> anyhow::Result<Self> {
+        let read = || {
+            let (mut store, mut first, mut refused) = (RootCertStore::empty(), None, None);
+            for der in read_certificates(content)? {
+                let certificate = Certificate::parse(&der)?;
+                ensure!(
+                    certificate.is_ca,
+                    "has a certificate that is not a CA's (basic constraints)"
+                );
+                if let Err(error) = certificate.check_time() {
+                    refused = Some(error);
+                    continue;
+                }
+                store.add(der)?;
+                let ends = [first.take(), Some(certificate.validity)];
+                first = ends
+                    .into_iter()
+                    .flatten()
+                    .min_by_key(|validity| validity.end);
+            }
+            let validity = first.ok_or_else(|| refused.unwrap_or_else(no_certificate))?;
+            let store = Arc::new(store);
+            Ok(Self { store, validity })
+        };
+        read().map_err(|error: anyhow::Error| content.file.error(error))
+    }
+}
+
+fn read_certificates(content: &Content) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content.bytes).collect();
+    let certificates = certificates.map_err(|_| anyhow!("is not valid PEM"))?;
+    ensure!(!certificates.is_empty(), no_certificate());
+    Ok(certificates)
+}
+
+fn no_certificate() -> anyhow::Error {
+    anyhow!("has no certificate in PEM (-----BEGIN CERTIFICATE-----)")
+}
+
+fn name(name: &GeneralName) -> Option<String> {
+    match name {
+        GeneralName::DnsName(name) => Some(name.as_str().to_ascii_lowercase()),
+        GeneralName::UniformResourceIdentifier(uri) => Some(uri.as_str().to_owned()),
+        GeneralName::Rfc822Name(address) => Some(address.as_str().to_owned()),
+        GeneralName::IpAddress(address) => {
+            let v4 = <[u8; 4]>::try_from(address.as_bytes()).map(IpAddr::from);
+            let v6 = || <[u8; 16]>::try_from(address.as_bytes()).map(IpAddr::from);
+            Some(v4.or_else(|_| v6()).ok()?.to_string())
+        }
+        _ => None,
+    }
+}
+
+fn whole_seconds(duration: Duration) -> String {
+    format!("{:?}", Duration::from_secs(duration.as_secs()))
+}

@@ -1,0 +1,81 @@
+//! The calling end of TLS.
+
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use rustls::sign::SingleCertAndKey;
+use rustls::version::TLS13;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::certificate::{Purpose, Roots};
+use crate::expiry::Expiry;
+use crate::file::CredentialFile;
+use crate::identity::Identity;
+use crate::peer::Peer;
+use crate::provider::provider;
+use crate::watched::Watched;
+
+/// The calling end of mutual TLS, by the files as they are now. A connection keeps what it began with.
+#[derive(Clone)]
+pub struct ClientTls(Watched<Configuration>);
+
+struct Configuration {
+    client: Arc<ClientConfig>,
+    identity: Identity,
+    server_roots: Roots,
+}
+
+impl ClientTls {
+    /// TLS 1.3 in which both ends show a certificate: the server's must be signed by a CA in `ca`, and be for
+    /// the name that is connected to.
+    ///
+    /// Fails when a file cannot be used; the error names it and its variable.
+    pub fn mutual(
+        cert: CredentialFile,
+        key: CredentialFile,
+        ca: CredentialFile,
+    ) -> anyhow::Result<Self> {
+        let mut expiries = [&cert, &ca].map(Expiry::new);
+        let look = move |now: &Configuration| {
+            expiries[0].record(&now.identity.validity);
+            expiries[1].record(&now.server_roots.validity);
+        };
+        let read = |contents: &[_]| {
+            let identity = Identity::read(&contents[0], &contents[1], Purpose::Client)?;
+            let server_roots = Roots::read(&contents[2])?;
+            let mut client = ClientConfig::builder_with_provider(provider())
+                .with_protocol_versions(&[&TLS13])?
+                .with_root_certificates(server_roots.store.clone())
+                .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.key.clone())));
+            // The server looks at every certificate anew.
+            client.resumption = Resumption::disabled();
+            Ok(Configuration {
+                client: Arc::new(client),
+                identity,
+                server_roots,
+            })
+        };
+        Watched::start(vec![cert, key, ca], read, look).map(Self)
+    }
+
+    /// Makes the handshake with the server that `host` names: a DNS name or an IP address. It has no limit of
+    /// time. Returns the stream, and when the first of both ends' certificates expires.
+    pub async fn connect<S>(&self, host: &str, stream: S) -> io::Result<(TlsStream<S>, SystemTime)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let now = self.0.current();
+        let connector = TlsConnector::from(now.client.clone());
+        let stream = connector.connect(name, stream).await?;
+        let own = now.identity.validity.end;
+        let expiry = Peer::of(stream.get_ref().1).map_or(own, |peer| own.min(peer.not_after));
+        Ok((stream, expiry))
+    }
+}

@@ -1,0 +1,22 @@
+//! The files that say who may come in: certificates, private keys, lists of keys. They are checked whole
+//! before they are used, and read again when their content changes.
+//!
+//! This crate knows what every link needs of TLS, and nothing about what is spoken over it.
+
+mod certificate;
+mod client;
+mod expiry;
+mod file;
+#[cfg(feature = "generate")]
+pub mod generate;
+mod identity;
+mod peer;
+mod provider;
+mod server;
+mod watched;
+
+pub use client::ClientTls;
+pub use file::{Content, CredentialFile};
+pub use peer::Peer;
+pub use server::ServerTls;
+pub use watched::Watched;

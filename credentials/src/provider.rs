@@ -1,0 +1,15 @@
+//! The cryptography under TLS.
+
+use std::sync::{Arc, LazyLock};
+
+use rustls::crypto::{CryptoProvider, ring};
+
+/// The provider of every configuration: ring.
+///
+/// It is named each time, and no default is installed for the process, so that another library's choice
+/// changes nothing here.
+pub fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+        LazyLock::new(|| Arc::new(ring::default_provider()));
+    PROVIDER.clone()
+}

@@ -1,0 +1,101 @@
+//! The serving end of TLS.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
+use rustls::version::{TLS12, TLS13};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::certificate::{Purpose, Roots};
+use crate::expiry::Expiry;
+use crate::file::{Content, CredentialFile};
+use crate::identity::Identity;
+use crate::provider::provider;
+use crate::watched::Watched;
+
+/// The serving end of TLS, by the files as they are now. A connection keeps what it began with.
+#[derive(Clone)]
+pub struct ServerTls(Watched<Configuration>);
+
+struct Configuration {
+    server: Arc<ServerConfig>,
+    identity: Identity,
+    client_roots: Option<Roots>,
+}
+
+impl ServerTls {
+    /// TLS 1.3 in which both ends show a certificate: the client's must be signed by a CA in `ca`.
+    ///
+    /// Fails when a file cannot be used; the error names it and its variable.
+    pub fn mutual(
+        cert: CredentialFile,
+        key: CredentialFile,
+        ca: CredentialFile,
+    ) -> anyhow::Result<Self> {
+        Self::start(vec![cert, key, ca], |contents| {
+            let identity = Identity::read(&contents[0], &contents[1], Purpose::Server)?;
+            let roots = Roots::read(&contents[2])?;
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(roots.store.clone(), provider());
+            let mut server = ServerConfig::builder_with_provider(provider())
+                .with_protocol_versions(&[&TLS13])?
+                .with_client_cert_verifier(verifier.build()?)
+                .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.key.clone())));
+            // A resumed session would not look at the client's certificate again.
+            server.session_storage = Arc::new(NoServerSessionStorage {});
+            server.send_tls13_tickets = 0;
+            Ok(Configuration {
+                server: Arc::new(server),
+                identity,
+                client_roots: Some(roots),
+            })
+        })
+    }
+
+    /// TLS 1.2 and 1.3 in which only the server shows a certificate, for HTTP/1.1.
+    ///
+    /// Fails when a file cannot be used; the error names it and its variable.
+    pub fn https(cert: CredentialFile, key: CredentialFile) -> anyhow::Result<Self> {
+        Self::start(vec![cert, key], |contents| {
+            let identity = Identity::read(&contents[0], &contents[1], Purpose::Server)?;
+            let mut server = ServerConfig::builder_with_provider(provider())
+                .with_protocol_versions(&[&TLS13, &TLS12])?
+                .with_no_client_auth()
+                .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.key.clone())));
+            server.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Ok(Configuration {
+                server: Arc::new(server),
+                identity,
+                client_roots: None,
+            })
+        })
+    }
+
+    fn start(
+        files: Vec<CredentialFile>,
+        read: impl Fn(&[Content]) -> anyhow::Result<Configuration> + Send + 'static,
+    ) -> anyhow::Result<Self> {
+        let mut expiries: Vec<_> = files.iter().map(Expiry::new).collect();
+        let look = move |now: &Configuration| {
+            expiries[0].record(&now.identity.validity);
+            if let Some(roots) = &now.client_roots {
+                expiries[2].record(&roots.validity);
+            }
+        };
+        Watched::start(files, read, look).map(Self)
+    }
+
+    /// Makes the handshake with a client. It has no limit of time.
+    pub async fn accept<S>(&self, stream: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let now = self.0.current();
+        TlsAcceptor::from(now.server.clone()).accept(stream).await
+    }
+}
