@@ -1,7 +1,8 @@
-# The contract of the users service: what an object of type `Users` promises to its callers.
+# The contract of the users service: what objects of type `Users` and `UserDirectory` promise to their callers.
 #
 # Usage. The bootstrap capability of TCP port 4001 is a `Users` (Cap'n Proto RPC, level 1, two-party,
-# unpacked). Clients to copy are in `clients/`. In Python (pycapnp), inside `capnp.run`:
+# unpacked), or a `UserDirectory` for callers that may only read. With TLS, the certificate that a caller
+# shows decides which. Clients to copy are in `clients/`. In Python (pycapnp), inside `capnp.run`:
 #
 #   stream = await capnp.AsyncIoStream.create_connection(host="127.0.0.1", port=4001)
 #   users = capnp.TwoPartyClient(stream).bootstrap().cast_as(schema.Users)
@@ -31,7 +32,7 @@
 # the service are answered `overloaded`. When too much is unanswered the service pauses reading, and after 40
 # seconds of that it ends the connection. A call that its caller abandons, or whose answer it never finishes,
 # leaves something behind: after some thousands of them the service answers what is in flight and ends the
-# connection. A call passes no capabilities and has its results sent to its caller; a peer that sends anything
+# connection. So does a `UserDirectory` that is never released. A call passes no capabilities and has its results sent to its caller; a peer that sends anything
 # else is disconnected. Text is UTF-8; text that is not is a fault of its field.
 #
 # A message that is too long ends the connection, and with it every other call on it. So bound what you
@@ -61,6 +62,27 @@ interface Users {
   health @3 HealthRequest -> HealthResponse;
   # Tells whether calls can succeed now: the service is not stopping, and its database answers and takes
   # writes. Answers within about half a second, whatever the database does.
+
+  findUser @4 FindUserRequest -> FindUserResponse;
+  # Reads the user who has an e-mail address. Sees every create that was answered before this call.
+
+  directory @5 DirectoryRequest -> DirectoryResponse;
+  # Makes a `UserDirectory` to hand on to someone who may read users and not create any.
+}
+
+interface UserDirectory {
+  # Reads users. It is no base of `Users`: a `Users` that was cast to its base would still be a `Users`, and
+  # whoever got it could cast it back. A call to a method of `Users` is answered `unimplemented`.
+
+  getUser @0 GetUserRequest -> GetUserResponse;
+  listUsers @1 ListUsersRequest -> ListUsersResponse;
+  findUser @2 FindUserRequest -> FindUserResponse;
+  # As in `Users`. Once the directory is revoked, all three answer `revoked`.
+}
+
+interface DirectoryHandle {
+  # Keeps a `UserDirectory` alive. It has no methods: releasing it, or the end of the connection on which it was
+  # given out, revokes the directory for good, whoever holds it.
 }
 
 struct User {
@@ -147,6 +169,29 @@ struct GetUserResponse {
 
     notFound @1 :Void;
     # No user has this id.
+
+    revoked @2 :Void;
+    # This directory has been revoked. Only a `UserDirectory` answers so.
+  }
+}
+
+struct FindUserRequest {
+  email @0 :Text;
+  # The user's e-mail address, in any letter case. Text that is no e-mail address is no user's: `notFound`.
+
+  context @1 :CallContext;
+}
+
+struct FindUserResponse {
+  union {
+    user @0 :User;
+    # It is stored.
+
+    notFound @1 :Void;
+    # No user has this e-mail address.
+
+    revoked @2 :Void;
+    # This directory has been revoked. Only a `UserDirectory` answers so.
   }
 }
 
@@ -172,7 +217,22 @@ struct ListUsersResponse {
 
     invalid @2 :List(FieldError);
     # The request breaks rules. All faults are listed.
+
+    revoked @3 :Void;
+    # This directory has been revoked. Only a `UserDirectory` answers so.
   }
+}
+
+struct DirectoryRequest {
+  context @0 :CallContext;
+}
+
+struct DirectoryResponse {
+  directory @0 :UserDirectory;
+  # To hand on.
+
+  handle @1 :DirectoryHandle;
+  # To keep, and to release when nobody is to use the directory any more.
 }
 
 struct HealthRequest {

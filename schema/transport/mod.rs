@@ -5,6 +5,7 @@
 //! the serving side a `PeerGuard` sees every message: it bounds what the peer has the service hold, and
 //! ends messages that take too long.
 
+mod exports;
 mod network;
 mod options;
 mod peer_guard;

@@ -5,7 +5,9 @@ use std::rc::Rc;
 use capnp::capability::Promise;
 use capnp::message::{Builder, HeapAllocator};
 use capnp::{Error, any_pointer};
-use capnp_rpc::rpc_capnp::{call::send_results_to, message, message_target};
+use capnp_rpc::rpc_capnp::{
+    call::send_results_to, cap_descriptor, message, message_target, return_,
+};
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{Connection, IncomingMessage, OutgoingMessage, VatNetwork};
 use futures::TryFutureExt as _;
@@ -105,15 +107,35 @@ fn admit(guard: &PeerGuard, message: message::Reader, size: usize) -> capnp::Res
         }
 
         Ok(message::Finish(finish)) => {
-            guard.on_finish(finish?.get_question_id());
+            let finish = finish?;
+            guard.on_finish(finish.get_question_id(), finish.get_release_result_caps());
+            Ok(())
+        }
+        Ok(message::Release(release)) => {
+            let release = release?;
+            guard.on_release(release.get_id(), release.get_reference_count());
             Ok(())
         }
         // capnp-rpc answers what is not in the protocol yet, so that newer peers adapt.
-        Ok(message::Release(_) | message::Abort(_)) | Err(_) => Ok(()),
+        Ok(message::Abort(_)) | Err(_) => Ok(()),
         Ok(_) => Err(Error::failed(
             "a message that no caller has a use for".into(),
         )),
     }
+}
+
+/// The capabilities of ours in an answer.
+fn exports(answer: return_::Reader) -> capnp::Result<Vec<u32>> {
+    let return_::Results(payload) = answer.which()? else {
+        return Ok(Vec::new());
+    };
+    let capabilities = payload?.get_cap_table()?.iter();
+    Ok(capabilities
+        .filter_map(|capability| match capability.which() {
+            Ok(cap_descriptor::SenderHosted(id) | cap_descriptor::SenderPromise(id)) => Some(id),
+            _ => None,
+        })
+        .collect())
 }
 
 struct GuardedMessage {
@@ -138,8 +160,14 @@ impl OutgoingMessage for GuardedMessage {
         {
             let size = self.message.size_in_words() * 8;
             let is_finish_needed = !answer.get_no_finish_needed();
+            // Only an answer without capabilities needs none.
+            let exports = if is_finish_needed {
+                exports(answer).unwrap_or_default()
+            } else {
+                Vec::new()
+            };
             self.guard
-                .on_answer(answer.get_answer_id(), size, is_finish_needed);
+                .on_answer(answer.get_answer_id(), size, is_finish_needed, exports);
         }
         self.message.send()
     }

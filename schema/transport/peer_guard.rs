@@ -7,16 +7,18 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, hash_map::Entry};
 use std::task::{Context, Poll};
-use std::{io, pin::Pin, rc::Rc};
+use std::{io, mem, pin::Pin, rc::Rc};
 
 use capnp::Error;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use super::exports::Exports;
 use super::options::{
-    CALL_COST, KEPT_COST, LARGE_ANSWERS, MAX_PIPELINE_DEPTH, MESSAGE_TIMEOUT, MESSAGES_PER_TURN,
-    MIN_SHARE, SEND_QUEUE_LIMIT, SERVICE_READ_LIMIT, SHARE_RECHECK, STALL_TIMEOUT,
+    CALL_COST, EXPORT_COST, KEPT_COST, LARGE_ANSWERS, MAX_PIPELINE_DEPTH, MESSAGE_TIMEOUT,
+    MESSAGES_PER_TURN, MIN_SHARE, SEND_QUEUE_LIMIT, SERVICE_READ_LIMIT, SHARE_RECHECK,
+    STALL_TIMEOUT,
 };
 use super::peer_memory::PeerMemory;
 use super::writer::SendQueue;
@@ -31,7 +33,8 @@ pub struct PeerGuard {
     reported: Cell<usize>,
     /// By the peer's ids.
     questions: RefCell<HashMap<u32, Question>>,
-    /// Bytes that all questions hold.
+    exports: RefCell<Exports>,
+    /// Bytes that all questions and exports hold.
     open: Cell<usize>,
     /// Those of `open` that only the peer can have released.
     kept: Cell<usize>,
@@ -61,6 +64,8 @@ struct Question {
     has_dependents: bool,
     is_answered: bool,
     is_finished: bool,
+    /// The capabilities in its answer.
+    exports: Vec<u32>,
 }
 
 impl PeerGuard {
@@ -71,6 +76,7 @@ impl PeerGuard {
             memory,
             reported: Cell::default(),
             questions: RefCell::default(),
+            exports: RefCell::default(),
             open: Cell::default(),
             kept: Cell::default(),
             exceeded: Notify::new(),
@@ -236,6 +242,7 @@ impl PeerGuard {
             has_dependents: false,
             is_answered: false,
             is_finished: false,
+            exports: Vec::new(),
         };
         let Entry::Vacant(entry) = questions.entry(id) else {
             return Err(Error::failed("a question's id is already in use".into()));
@@ -245,24 +252,55 @@ impl PeerGuard {
         Ok(())
     }
 
-    /// Takes note of an answer of `size` bytes, after which a `Finish` may have to come.
-    pub(super) fn on_answer(&self, id: u32, size: usize, is_finish_needed: bool) {
+    /// Takes note of an answer of `size` bytes, after which a `Finish` may have to come, and of the capabilities
+    /// in it.
+    pub(super) fn on_answer(
+        &self,
+        id: u32,
+        size: usize,
+        is_finish_needed: bool,
+        exports: Vec<u32>,
+    ) {
+        let added = exports
+            .iter()
+            .filter(|id| self.exports.borrow_mut().add(**id));
+        self.hold_exports(added.count());
         self.change(id, |question| {
             question.is_answered = true;
             question.is_finished |= !is_finish_needed;
             question.cost = KEPT_COST + size;
+            question.exports = exports;
         });
     }
 
-    /// Takes note that the peer needs a question no more.
-    pub(super) fn on_finish(&self, id: u32) {
+    /// Takes note that the peer needs a question no more, nor, perhaps, the capabilities in its answer.
+    pub(super) fn on_finish(&self, id: u32, releases_exports: bool) {
+        let mut exports = Vec::new();
         self.change(id, |question| {
             question.is_finished = true;
+            exports = mem::take(&mut question.exports);
             // It is cancelled, unless another call waits for its answer.
             if !question.has_dependents {
                 question.cost = KEPT_COST;
             }
         });
+        for export in exports.into_iter().filter(|_| releases_exports) {
+            self.on_release(export, 1);
+        }
+    }
+
+    /// Takes note that the peer needs `count` references to a capability no more.
+    pub(super) fn on_release(&self, export: u32, count: u32) {
+        if self.exports.borrow_mut().release(export, count) {
+            self.open.set(self.open.get() - EXPORT_COST);
+            self.kept.set(self.kept.get() - EXPORT_COST);
+            self.report();
+        }
+    }
+
+    fn hold_exports(&self, count: usize) {
+        self.open.set(self.open.get() + count * EXPORT_COST);
+        self.kept.set(self.kept.get() + count * EXPORT_COST);
     }
 
     fn change(&self, id: u32, change: impl FnOnce(&mut Question)) {
@@ -351,7 +389,7 @@ mod tests {
             assert!(memory.share() < everything);
 
             for id in 0..1000 {
-                guard.on_answer(id, 200, false);
+                guard.on_answer(id, 200, false, Vec::new());
             }
 
             assert_eq!(memory.share(), everything);

@@ -17,6 +17,7 @@ pub struct Queues {
     inserts: Arc<GroupCommit<NewUser, InsertOutcome>>,
     contended_inserts: Arc<GroupCommit<NewUser, InsertOutcome>>,
     gets: Arc<GroupCommit<Uuid, Option<User>>>,
+    finds: Arc<GroupCommit<String, Option<User>>>,
     pages: Arc<GroupCommit<(Uuid, u32), Vec<User>>>,
     probes: Arc<GroupCommit<(), bool>>,
 }
@@ -27,6 +28,8 @@ pub struct QueueHandles {
     contended_inserts: Handle<NewUser, InsertOutcome>,
     /// Ids of users to read.
     pub gets: Handle<Uuid, Option<User>>,
+    /// What is unique of the e-mail addresses of users to read.
+    pub finds: Handle<String, Option<User>>,
     /// Pages to read: after which id, and how many users.
     pub pages: Handle<(Uuid, u32), Vec<User>>,
     /// Whether the database takes writes.
@@ -39,8 +42,8 @@ impl Queues {
         let max_batch = settings.max_batch;
         let half = settings.database_pool_size.div_ceil(2);
         let clones = || store.clone();
-        let (inserts, contended, gets, pages, probes) =
-            (clones(), clones(), clones(), clones(), clones());
+        let (inserts, contended, probes) = (clones(), clones(), clones());
+        let (gets, finds, pages) = (clones(), clones(), clones());
 
         Self {
             inserts: GroupCommit::new("INSERT users", max_batch, half, move |take| {
@@ -56,6 +59,9 @@ impl Queues {
 
             gets: GroupCommit::new("SELECT users by id", max_batch, half, move |take| {
                 gets.get(take)
+            }),
+            finds: GroupCommit::new("SELECT users by e-mail", max_batch, half, move |take| {
+                finds.find(take)
             }),
             // A page has a statement of its own.
             pages: GroupCommit::new("SELECT page of users", 1, half, move |take| {
@@ -75,6 +81,7 @@ impl Queues {
             inserts: Handle::new(self.inserts.clone()),
             contended_inserts: Handle::new(self.contended_inserts.clone()),
             gets: Handle::new(self.gets.clone()),
+            finds: Handle::new(self.finds.clone()),
             pages: Handle::new(self.pages.clone()),
             probes: Handle::new(self.probes.clone()),
         }

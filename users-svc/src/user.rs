@@ -145,6 +145,13 @@ pub struct User {
     pub name: String,
 }
 
+impl User {
+    /// What is unique of it, as [`Email::unique_key`].
+    pub fn unique_key(&self) -> String {
+        self.email.to_ascii_lowercase()
+    }
+}
+
 impl From<NewUser> for User {
     /// The user as it is stored once it has been created.
     fn from(NewUser { id, email, name }: NewUser) -> Self {

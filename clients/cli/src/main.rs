@@ -60,6 +60,11 @@ enum Command {
         /// The user's id.
         id: String,
     },
+    /// Find the user who has an e-mail address, in any letter case.
+    Find {
+        /// The user's e-mail address.
+        email: String,
+    },
     /// List users, in the order of their ids.
     List {
         /// Users in a page, 1 to 100.
@@ -103,6 +108,10 @@ async fn run(cli: Cli) -> ExitCode {
         }
         Command::Get { id } => {
             let found = client.get_user(&id, &options).await;
+            format.print(&found.into())
+        }
+        Command::Find { email } => {
+            let found = client.find_user(&email, &options).await;
             format.print(&found.into())
         }
         Command::List {

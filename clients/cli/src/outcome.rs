@@ -84,7 +84,7 @@ impl Outcome {
             }
             Self::EmailTaken => "another user has this e-mail address".into(),
             Self::IdConflict => "a user with this id has another e-mail address or name".into(),
-            Self::NotFound => "there is no user with this id".into(),
+            Self::NotFound => "there is no such user".into(),
             Self::Unknown {
                 detail,
                 id: Some(id),

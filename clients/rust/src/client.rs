@@ -74,6 +74,13 @@ impl UsersClient {
             .await
     }
 
+    /// Reads the user who has an e-mail address, in any letter case; `None` when nobody has it.
+    pub async fn find_user(&self, email: impl Into<String>) -> Result<Option<User>> {
+        let email = email.into();
+        self.run(async move |client, options| client.find_user(&email, &options).await)
+            .await
+    }
+
     /// Reads a page of 1 to 100 users. `page_token` comes from the page before; empty means the first.
     pub async fn list_users(
         &self,

@@ -23,9 +23,9 @@
 
 mod backoff;
 mod balancer;
+mod capability;
 mod client;
 mod endpoints;
-mod health;
 mod link;
 mod local;
 mod reconnect;

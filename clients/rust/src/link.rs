@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use users_rpc::transport;
 
-use crate::health::{UsersCapability, can_serve};
+use crate::capability::UsersCapability;
 use crate::resolver::Resolver;
 
 /// How long a replica may take to accept a connection.
@@ -97,7 +97,7 @@ impl Link {
             let serves = self.is_serving.get();
             let pause = if serves { CHECK_PAUSE } else { RECHECK_PAUSE };
             self.resolver.pause_until_link_change(pause).await;
-            match timeout(CHECK_TIMEOUT, can_serve(&self.users)).await {
+            match timeout(CHECK_TIMEOUT, self.users.can_serve()).await {
                 Ok(serving) => self.is_serving.set(serving.unwrap_or(false)),
                 Err(_) => return,
             }
@@ -119,12 +119,12 @@ impl ConnectedLink {
         let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await??;
         transport::set_socket_options(&stream)?;
         let mut system = transport::client(stream).system;
-        let users: UsersCapability = system.bootstrap(Side::Server);
+        let users = UsersCapability::identify(system.bootstrap(Side::Server));
         let disconnector = system.get_disconnector();
         let rpc_system = spawn_local(system);
 
-        let fault = match timeout(CHECK_TIMEOUT, can_serve(&users)).await {
-            Ok(Ok(is_serving)) => {
+        let fault = match timeout(CHECK_TIMEOUT, users).await {
+            Ok(Ok((users, is_serving))) => {
                 let link = Rc::new(Link {
                     users,
                     resolver,

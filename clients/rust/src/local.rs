@@ -5,12 +5,13 @@ use std::{rc::Rc, sync::Arc};
 use capnp::struct_list;
 use tokio::{sync::Semaphore, task::spawn_local};
 use users_rpc::users_capnp::{
-    call_context, create_user_response, field_error, get_user_response, list_users_response, user,
+    call_context, create_user_response, field_error, find_user_response, get_user_response,
+    list_users_response, user,
 };
 use uuid::Uuid;
 
 use crate::balancer::Balancer;
-use crate::health::UsersCapability;
+use crate::capability::UsersCapability;
 use crate::reconnect::keep_links;
 use crate::resolver::Resolver;
 use crate::retry::{Attempt, Effect, RetryingCaller};
@@ -43,7 +44,7 @@ impl LocalClient {
             return Ok(CreateOutcome::Invalid(vec![error]));
         }
         let send = |users: &UsersCapability, attempt: Attempt| {
-            let mut request = users.create_user_request();
+            let mut request = users.create_user();
             let mut params = request.get();
             params.set_id(new.id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) as &str);
             params.set_email(new.email.as_str());
@@ -62,7 +63,7 @@ impl LocalClient {
             return Ok(None);
         }
         let send = |users: &UsersCapability, attempt: Attempt| {
-            let mut request = users.get_user_request();
+            let mut request = users.get_user();
             request.get().set_id(id);
             encode_context(request.get().init_context(), &attempt, options);
             let response = request.send().promise;
@@ -70,6 +71,29 @@ impl LocalClient {
                 Ok(match response.await?.get()?.which()? {
                     get_user_response::User(user) => Some(decode_user(user?)?),
                     get_user_response::NotFound(()) => None,
+                    get_user_response::Revoked(()) => return Err(revoked()),
+                })
+            }
+        };
+        self.0.call(Effect::Read, options.timeout, send).await
+    }
+
+    /// Reads the user who has an e-mail address, in any letter case; `None` when nobody has it.
+    pub async fn find_user(&self, email: &str, options: &CallOptions) -> Result<Option<User>> {
+        if check_size([("email", email)]).is_err() {
+            // Text that is no e-mail address is no user's.
+            return Ok(None);
+        }
+        let send = |users: &UsersCapability, attempt: Attempt| {
+            let mut request = users.find_user();
+            request.get().set_email(email);
+            encode_context(request.get().init_context(), &attempt, options);
+            let response = request.send().promise;
+            async move {
+                Ok(match response.await?.get()?.which()? {
+                    find_user_response::User(user) => Some(decode_user(user?)?),
+                    find_user_response::NotFound(()) => None,
+                    find_user_response::Revoked(()) => return Err(revoked()),
                 })
             }
         };
@@ -87,7 +111,7 @@ impl LocalClient {
             return Ok(ListOutcome::Invalid(vec![error]));
         }
         let send = |users: &UsersCapability, attempt: Attempt| {
-            let mut request = users.list_users_request();
+            let mut request = users.list_users();
             let mut params = request.get();
             params.set_page_size(page_size);
             params.set_page_token(page_token);
@@ -107,8 +131,8 @@ impl LocalClient {
     /// may be as many as allowed, and the service healthy all the same.
     pub async fn health(&self, options: &CallOptions) -> Result<bool> {
         let send = |users: &UsersCapability, _: Attempt| {
-            let response = users.health_request().send().promise;
-            async move { Ok(response.await?.get()?.get_serving()) }
+            let users = users.clone();
+            async move { users.can_serve().await }
         };
         let caller = RetryingCaller::new(self.0.balancer.clone(), Arc::new(Semaphore::new(1)));
         caller.call(Effect::Read, options.timeout, send).await
@@ -172,7 +196,13 @@ fn decode_list_outcome(response: list_users_response::Reader) -> capnp::Result<L
             }
         }
         list_users_response::Invalid(errors) => ListOutcome::Invalid(decode_errors(errors?)?),
+        list_users_response::Revoked(()) => return Err(revoked()),
     })
+}
+
+/// The directory that a service offers to a connection lasts as long, so this is no outcome of its own.
+fn revoked() -> capnp::Error {
+    capnp::Error::failed("the directory is revoked".into())
 }
 
 fn decode_errors(

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::balancer::Balancer;
-use crate::health::UsersCapability;
+use crate::capability::UsersCapability;
 use crate::link::PendingCall;
 use crate::retry_budget::RetryBudget;
 use crate::types::{CallError, Result};

@@ -1,37 +1,36 @@
 //! The `Users` capability: what each method does with its request.
 
+mod directory;
 pub mod healthcheck;
 mod messages;
+mod reads;
 
 use std::{rc::Rc, time::Duration};
 
-use capnp::capability::Client;
 use service_runtime::trace::TraceContext;
 use tokio::time::Instant;
 use users_rpc::users_capnp::users::{
-    self, CreateUserParams, CreateUserResults, GetUserParams, GetUserResults, HealthParams,
-    HealthResults, ListUsersParams, ListUsersResults,
+    self, CreateUserParams, CreateUserResults, DirectoryParams, DirectoryResults, FindUserParams,
+    FindUserResults, GetUserParams, GetUserResults, HealthParams, HealthResults, ListUsersParams,
+    ListUsersResults,
 };
 
 use crate::outcome::{CallFailure, InsertOutcome};
-use crate::{call::Calls, queues::QueueHandles, user::UserId};
-use messages::{
-    CallContext, FieldError, len, read_new_user, read_page, set_field_errors, set_user,
-};
+use crate::{call::Calls, queues::QueueHandles};
+use directory::Directory;
+use messages::{CallContext, FieldError, len, read_new_user, set_field_errors, set_user};
+use reads::Reads;
 
 /// How long `health` waits for the database. Callers take a longer silence for a dead service.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The capability as one connection holds it.
-pub struct UsersService {
-    calls: Rc<Calls>,
-    queues: Rc<QueueHandles>,
-}
+pub struct UsersService(Reads);
 
 impl UsersService {
     /// The capability that a connection offers to its peer.
-    pub fn bootstrap(calls: Rc<Calls>, queues: Rc<QueueHandles>) -> Client {
-        let users: users::Client = capnp_rpc::new_client(Self { calls, queues });
+    pub fn bootstrap(calls: Rc<Calls>, queues: Rc<QueueHandles>) -> capnp::capability::Client {
+        let users: users::Client = capnp_rpc::new_client(Self(Reads { calls, queues }));
         users.client
     }
 }
@@ -53,7 +52,7 @@ impl users::Server for UsersService {
                 }
             };
 
-            let insert = self.queues.insert(&new, context.deadline, trace);
+            let insert = self.0.queues.insert(&new, context.deadline, trace);
             let outcome = insert.await?;
 
             let mut response = results.get();
@@ -72,68 +71,47 @@ impl users::Server for UsersService {
             }
             Ok(())
         };
-        self.calls.run("createUser", context.parent, create).await
+        self.0.calls.run("createUser", context.parent, create).await
     }
 
     async fn get_user(
         self: Rc<Self>,
         params: GetUserParams,
-        mut results: GetUserResults,
+        results: GetUserResults,
     ) -> Result<(), capnp::Error> {
-        let request = params.get()?;
-        let context = CallContext::read(request.get_context()?);
-        let gets = &self.queues.gets;
-        let get = async |trace| {
-            // Text that is not a UUID is no user's id.
-            let found = match request.get_id()?.to_str().map(UserId::parse) {
-                Ok(Ok(id)) => gets.submit(id.uuid(), context.deadline, trace).await?,
-                _ => None,
-            };
-            match found {
-                Some(user) => set_user(results.get().init_user(), &user),
-                None => results.get().set_not_found(()),
-            }
-            Ok(())
-        };
-        self.calls.run("getUser", context.parent, get).await
+        self.0.get_user(params, results).await
     }
 
     async fn list_users(
         self: Rc<Self>,
         params: ListUsersParams,
-        mut results: ListUsersResults,
+        results: ListUsersResults,
     ) -> Result<(), capnp::Error> {
-        let request = params.get()?;
-        let context = CallContext::read(request.get_context()?);
-        let pages = &self.queues.pages;
-        let list = async |trace| {
-            let (size, token) = (request.get_page_size(), request.get_page_token()?);
-            let after = match read_page(size, token) {
-                Ok(after) => after,
-                Err(errors) => {
-                    set_field_errors(results.get().init_invalid(len(&errors)), &errors);
-                    return Ok(());
-                }
-            };
+        self.0.list_users(params, results).await
+    }
 
-            let _permit = self.calls.large_answer(context.deadline).await?;
-            // One more than asked for tells whether there is a next page.
-            let wanted = (after, size + 1);
-            let mut users = pages.submit(wanted, context.deadline, trace).await?;
-            let has_next = users.len() > size as usize;
-            users.truncate(size as usize);
+    async fn find_user(
+        self: Rc<Self>,
+        params: FindUserParams,
+        results: FindUserResults,
+    ) -> Result<(), capnp::Error> {
+        self.0.find_user(params, results).await
+    }
 
-            let mut page = results.get().init_page();
-            if let (true, Some(last)) = (has_next, users.last()) {
-                page.set_next_page_token(last.id.to_string());
-            }
-            let mut list = page.init_users(len(&users));
-            for (i, user) in (0..).zip(&users) {
-                set_user(list.reborrow().get(i), user);
-            }
+    async fn directory(
+        self: Rc<Self>,
+        params: DirectoryParams,
+        mut results: DirectoryResults,
+    ) -> Result<(), capnp::Error> {
+        let context = CallContext::read(params.get()?.get_context()?);
+        let make = async |_| {
+            let (directory, handle) = Directory::revocable(self.0.clone());
+            let mut response = results.get();
+            response.set_directory(directory);
+            response.set_handle(handle);
             Ok(())
         };
-        self.calls.run("listUsers", context.parent, list).await
+        self.0.calls.run("directory", context.parent, make).await
     }
 
     async fn health(
@@ -142,9 +120,9 @@ impl users::Server for UsersService {
         mut results: HealthResults,
     ) -> Result<(), capnp::Error> {
         let deadline = Instant::now() + PROBE_TIMEOUT;
-        let probes = &self.queues.probes;
+        let probes = &self.0.queues.probes;
         let probe = probes.submit((), deadline, TraceContext::fresh());
-        let serving = self.calls.are_accepted() && probe.await.unwrap_or(false);
+        let serving = self.0.calls.are_accepted() && probe.await.unwrap_or(false);
         results.get().set_serving(serving);
         Ok(())
     }

@@ -234,10 +234,7 @@ impl<'a> Batch<'a> {
         conflicts: Vec<User>,
         may_have_written: bool,
     ) -> Results {
-        let taken: HashSet<String> = conflicts
-            .iter()
-            .map(|user| user.email.to_ascii_lowercase())
-            .collect();
+        let taken: HashSet<String> = conflicts.iter().map(User::unique_key).collect();
         let by_id: HashMap<Uuid, User> =
             conflicts.into_iter().map(|user| (user.id, user)).collect();
         let explain = |(user, key): (&NewUser, &String)| match by_id.get(&user.id.uuid()) {

@@ -11,9 +11,11 @@ mod pool_events;
 mod statements;
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::group_commit::Take;
@@ -23,7 +25,7 @@ use crate::user::User;
 use database::Database;
 use error::StatementError;
 use pool::{Pool, Trust};
-use statements::{INSERT_PROBE, SELECT_WRITABLE};
+use statements::{INSERT_PROBE, Query, SELECT_WRITABLE, Statements};
 
 /// Users in PostgreSQL.
 pub struct Store {
@@ -45,19 +47,36 @@ impl Store {
 
     /// Reads users by id. The results are in the order of the ids.
     pub fn get(&self, take: Take<Uuid>) -> BatchResults<Option<User>> {
+        self.select_each(take, |known| &known.select_by_id, |user| user.id)
+    }
+
+    /// Reads users by what is unique of their e-mail addresses. The results are in the order of the keys.
+    pub fn find(&self, take: Take<String>) -> BatchResults<Option<User>> {
+        self.select_each(take, |known| &known.select_by_email, User::unique_key)
+    }
+
+    /// Reads at most one user for each key, by a statement whose parameter is the keys.
+    fn select_each<K: Eq + Hash + Sync + ToSql>(
+        &self,
+        take: Take<K>,
+        select: impl Fn(&Statements) -> &Query,
+        key: impl Fn(&User) -> K,
+    ) -> BatchResults<Option<User>> {
         let connection = self.pool.connection(Trust::RecentlyUsed);
-        let ids = take();
-        if ids.is_empty() {
+        let keys = take();
+        if keys.is_empty() {
             return Vec::new();
         }
         let read = self.pool.read(connection, |client, statements| {
-            statements.select_by_id.users(client, &[&ids])
+            select(statements).users(client, &[&keys])
         });
         let Ok(users) = read else {
-            return vec![Err(CallFailure::NotExecuted); ids.len()];
+            return vec![Err(CallFailure::NotExecuted); keys.len()];
         };
-        let by_id: HashMap<Uuid, User> = users.into_iter().map(|user| (user.id, user)).collect();
-        ids.iter().map(|id| Ok(by_id.get(id).cloned())).collect()
+        let by_key: HashMap<K, User> = users.into_iter().map(|user| (key(&user), user)).collect();
+        keys.iter()
+            .map(|key| Ok(by_key.get(key).cloned()))
+            .collect()
     }
 
     /// Reads pages: of each, the id before it and how many users to read.

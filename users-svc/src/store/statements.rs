@@ -31,6 +31,10 @@ const SELECT_CONFLICTS: &str = "SELECT id, email, name, CASE \
 
 const SELECT_BY_ID: &str = "SELECT id, email, name FROM users WHERE id = ANY($1)";
 
+/// By the expression of the unique index.
+const SELECT_BY_EMAIL: &str =
+    "SELECT id, email, name FROM users WHERE lower(email COLLATE \"C\") = ANY($1)";
+
 const SELECT_PAGE: &str = "SELECT id, email, name FROM users WHERE id > $1 ORDER BY id LIMIT $2";
 
 /// False on a standby, and on a server that was told to be read-only.
@@ -52,6 +56,7 @@ pub struct Statements {
     pub insert_patiently: Query,
     pub select_conflicts: Query,
     pub select_by_id: Query,
+    pub select_by_email: Query,
     pub select_page: Query,
 }
 
@@ -77,6 +82,7 @@ impl Statements {
             insert_patiently: query(INSERT_PATIENTLY, patiently)?,
             select_conflicts: query(SELECT_CONFLICTS, &[Type::UUID_ARRAY, Type::TEXT_ARRAY])?,
             select_by_id: query(SELECT_BY_ID, &[Type::UUID_ARRAY])?,
+            select_by_email: query(SELECT_BY_EMAIL, &[Type::TEXT_ARRAY])?,
             select_page: query(SELECT_PAGE, &[Type::UUID, Type::INT8])?,
         })
     }

@@ -5,6 +5,8 @@
 mod concurrency;
 mod creating;
 mod database_faults;
+mod directory;
+mod finding;
 mod listing;
 mod pgbouncer;
 mod startup;

@@ -14,7 +14,7 @@ use tokio::{net::TcpStream, runtime::LocalRuntime};
 use tokio_util::sync::CancellationToken;
 use users_rpc::transport;
 use users_rpc::users_capnp::{
-    create_user_response, get_user_response, list_users_response, user, users,
+    create_user_response, find_user_response, get_user_response, list_users_response, user, users,
 };
 use users_svc::Settings;
 use uuid::Uuid;
@@ -189,6 +189,18 @@ impl Client {
         match response.get().unwrap().which().unwrap() {
             get_user_response::User(user) => Some(decode(user.unwrap())),
             get_user_response::NotFound(()) => None,
+            get_user_response::Revoked(()) => panic!("Users is never revoked"),
+        }
+    }
+
+    pub async fn find(&self, email: &str) -> Option<User> {
+        let mut request = self.0.find_user_request();
+        request.get().set_email(email);
+        let response = request.send().promise.await.unwrap();
+        match response.get().unwrap().which().unwrap() {
+            find_user_response::User(user) => Some(decode(user.unwrap())),
+            find_user_response::NotFound(()) => None,
+            find_user_response::Revoked(()) => panic!("Users is never revoked"),
         }
     }
 
@@ -203,6 +215,7 @@ impl Client {
                 page.get_next_page_token().unwrap().to_string().unwrap(),
             )),
             list_users_response::Invalid(faults) => Err(fields(faults.unwrap())),
+            list_users_response::Revoked(()) => panic!("Users is never revoked"),
         }
     }
 

@@ -58,7 +58,7 @@ fn refusal_is_a_sentence() {
 
     assert_eq!(refused.status.code(), Some(3));
     let error = String::from_utf8(refused.stderr).unwrap();
-    assert_eq!(error, "users-cli: there is no user with this id\n");
+    assert_eq!(error, "users-cli: there is no such user\n");
 }
 
 #[test]
