@@ -32,15 +32,11 @@ struct Configuration {
 }
 
 impl ClientTls {
-    /// TLS 1.3 in which both ends show a certificate: the server's must be signed by a CA in `ca`, and be for
-    /// the name that is connected to.
+    /// TLS 1.3 in which both ends show a certificate. The files are the client's certificate, its key, and the
+    /// CAs one of which must have signed the server's certificate.
     ///
     /// Fails when a file cannot be used; the error names it and its variable.
-    pub fn mutual(
-        cert: CredentialFile,
-        key: CredentialFile,
-        ca: CredentialFile,
-    ) -> anyhow::Result<Self> {
+    pub fn mutual([cert, key, ca]: [CredentialFile; 3]) -> anyhow::Result<Self> {
         let mut expiries = [&cert, &ca].map(Expiry::new);
         let look = move |now: &Configuration| {
             expiries[0].record(&now.identity.validity);
@@ -62,6 +58,14 @@ impl ClientTls {
             })
         };
         Watched::start(vec![cert, key, ca], read, look).map(Self)
+    }
+
+    /// The first name of its own certificate that a server could be called by.
+    pub fn own_host(&self) -> Option<String> {
+        let now = self.0.current();
+        let mut names = now.identity.names.iter();
+        let is_host = |name: &&String| ServerName::try_from(name.as_str()).is_ok();
+        names.find(is_host).cloned()
     }
 
     /// Makes the handshake with the server that `host` names: a DNS name or an IP address. It has no limit of

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 
 /// Largest file that is read. Ten thousand API keys, or five hundred certificates, have as much.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -63,4 +63,21 @@ impl CredentialFile {
     pub fn error(&self, what: impl Display) -> anyhow::Error {
         anyhow!("{}={}: {what}", self.variable, self.path.display())
     }
+}
+
+/// The files that these variables name. They belong together: the error says which one is missing.
+pub fn all_or_none<const N: usize>(
+    named: [(&'static str, Option<&PathBuf>); N],
+) -> anyhow::Result<Option<[CredentialFile; N]>> {
+    let Some((missing, _)) = named.iter().find(|(_, path)| path.is_none()) else {
+        let file = |(variable, path): (_, Option<&PathBuf>)| {
+            CredentialFile::new(variable, path.cloned().unwrap_or_default())
+        };
+        return Ok(Some(named.map(file)));
+    };
+    if let Some((set, _)) = named.iter().find(|(_, path)| path.is_some()) {
+        let variables = named.map(|(variable, _)| variable).join(", ");
+        bail!("{missing} must be set too, because {set} is: {variables} belong together");
+    }
+    Ok(None)
 }

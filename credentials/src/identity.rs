@@ -16,6 +16,8 @@ use crate::provider::provider;
 pub struct Identity {
     pub key: Arc<CertifiedKey>,
     pub validity: Range<SystemTime>,
+    /// The subject alternative names of its certificate.
+    pub names: Vec<String>,
 }
 
 impl Identity {
@@ -40,6 +42,7 @@ impl Identity {
         Ok(Self {
             key: Arc::new(certified),
             validity: certificate.validity,
+            names: certificate.names,
         })
     }
 }

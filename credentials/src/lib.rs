@@ -16,7 +16,7 @@ mod server;
 mod watched;
 
 pub use client::ClientTls;
-pub use file::{Content, CredentialFile};
+pub use file::{Content, CredentialFile, all_or_none};
 pub use peer::Peer;
 pub use server::ServerTls;
 pub use watched::Watched;

@@ -18,6 +18,9 @@ use crate::identity::Identity;
 use crate::provider::provider;
 use crate::watched::Watched;
 
+/// Encrypted bytes that a connection holds at most for a peer that does not read: one full record.
+const UNSENT_BYTES: usize = 16 * 1024;
+
 /// The serving end of TLS, by the files as they are now. A connection keeps what it began with.
 #[derive(Clone)]
 pub struct ServerTls(Watched<Configuration>);
@@ -29,15 +32,12 @@ struct Configuration {
 }
 
 impl ServerTls {
-    /// TLS 1.3 in which both ends show a certificate: the client's must be signed by a CA in `ca`.
+    /// TLS 1.3 in which both ends show a certificate. The files are the server's certificate, its key, and the
+    /// CAs one of which must have signed the client's certificate.
     ///
     /// Fails when a file cannot be used; the error names it and its variable.
-    pub fn mutual(
-        cert: CredentialFile,
-        key: CredentialFile,
-        ca: CredentialFile,
-    ) -> anyhow::Result<Self> {
-        Self::start(vec![cert, key, ca], |contents| {
+    pub fn mutual(files: [CredentialFile; 3]) -> anyhow::Result<Self> {
+        Self::start(files.into(), |contents| {
             let identity = Identity::read(&contents[0], &contents[1], Purpose::Server)?;
             let roots = Roots::read(&contents[2])?;
             let verifier =
@@ -57,11 +57,12 @@ impl ServerTls {
         })
     }
 
-    /// TLS 1.2 and 1.3 in which only the server shows a certificate, for HTTP/1.1.
+    /// TLS 1.2 and 1.3 for HTTP/1.1, in which only the server shows a certificate. The files are the
+    /// certificate and its key.
     ///
     /// Fails when a file cannot be used; the error names it and its variable.
-    pub fn https(cert: CredentialFile, key: CredentialFile) -> anyhow::Result<Self> {
-        Self::start(vec![cert, key], |contents| {
+    pub fn https(files: [CredentialFile; 2]) -> anyhow::Result<Self> {
+        Self::start(files.into(), |contents| {
             let identity = Identity::read(&contents[0], &contents[1], Purpose::Server)?;
             let mut server = ServerConfig::builder_with_provider(provider())
                 .with_protocol_versions(&[&TLS13, &TLS12])?
@@ -96,6 +97,8 @@ impl ServerTls {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let now = self.0.current();
-        TlsAcceptor::from(now.server.clone()).accept(stream).await
+        let mut stream = TlsAcceptor::from(now.server.clone()).accept(stream).await?;
+        stream.get_mut().1.set_buffer_limit(Some(UNSENT_BYTES));
+        Ok(stream)
     }
 }

@@ -41,7 +41,7 @@ pub fn run(
 ) -> anyhow::Result<()> {
     tracing::info!(addr = %listener.local_addr()?, users = %settings.users_addr, "gateway listening");
     limit_socket_memory(&listener)?;
-    let resolver = Resolver::start(&settings.users_addr);
+    let resolver = Resolver::start(&settings.users_addr, settings.users_tls.client()?);
     let in_flight = Arc::new(Semaphore::new(settings.max_in_flight));
     workers::run(listener, &settings.process, shutdown, || {
         let router = Router {

@@ -16,6 +16,8 @@ fn run() -> anyhow::Result<ExitCode> {
         return Ok(gateway::healthcheck(&settings));
     }
     logging::init(settings.process.log_format, &settings.process.rust_log);
+    // Refuses bad files before any socket opens.
+    settings.users_tls.client()?;
     let process = Process::start("gateway", &settings.process)?;
     let listener = listen("HTTP_ADDR", settings.http_addr)?;
     gateway::run(&settings, listener, &process.shutdown)?;

@@ -1,8 +1,9 @@
 //! The gateway's settings.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use credentials::{ClientTls, all_or_none};
 use service_runtime::settings::{ProcessSettings, listen_addr, milliseconds, number};
 use users_client::Endpoints;
 
@@ -27,6 +28,10 @@ pub struct Settings {
     #[arg(long, env = "USERS_ADDR", default_value = "127.0.0.1:4001")]
     pub users_addr: Endpoints,
 
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub users_tls: UsersTls,
+
     /// Milliseconds from when a request's body has been read to the answer. Too low gives up on
     /// requests that a busy database would have answered; too high keeps clients waiting for a lost
     /// one.
@@ -47,6 +52,51 @@ pub struct Settings {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub process: ProcessSettings,
+}
+
+/// How the gateway proves to the users service who it is.
+#[derive(Args, Clone, Debug)]
+pub struct UsersTls {
+    /// File with the gateway's certificate and those that lead to its CA, in PEM. With it, the users service is
+    /// called over mutual TLS 1.3. It is read again when it changes, as the next two are.
+    #[arg(
+        id = "users-tls-cert",
+        long = "users-tls-cert",
+        env = "USERS_TLS_CERT",
+        value_name = "FILE"
+    )]
+    pub cert: Option<PathBuf>,
+
+    /// File with the private key of the certificate, in PEM. It may be the same file.
+    #[arg(
+        id = "users-tls-key",
+        long = "users-tls-key",
+        env = "USERS_TLS_KEY",
+        value_name = "FILE"
+    )]
+    pub key: Option<PathBuf>,
+
+    /// File with the CAs that sign the users service's certificate, in PEM. The certificate must be for the host
+    /// in USERS_ADDR.
+    #[arg(
+        id = "users-tls-ca",
+        long = "users-tls-ca",
+        env = "USERS_TLS_CA",
+        value_name = "FILE"
+    )]
+    pub ca: Option<PathBuf>,
+}
+
+impl UsersTls {
+    /// The calling end of the link to the users service; `None`: in plain text.
+    pub fn client(&self) -> anyhow::Result<Option<ClientTls>> {
+        let files = all_or_none([
+            ("USERS_TLS_CERT", self.cert.as_ref()),
+            ("USERS_TLS_KEY", self.key.as_ref()),
+            ("USERS_TLS_CA", self.ca.as_ref()),
+        ]);
+        files?.map(ClientTls::mutual).transpose()
+    }
 }
 
 /// What to do instead of serving.

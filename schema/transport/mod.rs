@@ -6,6 +6,7 @@
 //! ends messages that take too long.
 
 mod exports;
+mod metered;
 mod network;
 mod options;
 mod peer_guard;
@@ -20,6 +21,7 @@ use capnp_rpc::{RpcSystem, rpc_twoparty_capnp::Side, twoparty::VatNetwork};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{JoinHandle, spawn_local};
 
+pub use metered::Metered;
 use network::GuardedNetwork;
 pub use options::set_socket_options;
 use options::{CLIENT_READ_LIMIT, NESTING_LIMIT, SERVICE_READ_LIMIT};

@@ -38,6 +38,8 @@ pub const SHARE_RECHECK: Duration = Duration::from_millis(100);
 pub const CALL_COST: usize = 4 * 1024;
 /// What a question costs that is answered and not finished, or the other way round, in bytes (measured).
 pub const KEPT_COST: usize = 512;
+/// What a TLS handshake costs beside the bytes that have come in, in bytes (measured).
+pub const HANDSHAKE_COST: usize = 12 * 1024;
 /// What a capability costs that the peer has not released, in bytes (measured with `directory`).
 pub const EXPORT_COST: usize = 1024;
 /// Calls that may wait for the answers of each other: the library resolves them by recursion.

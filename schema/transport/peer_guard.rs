@@ -12,13 +12,13 @@ use std::{io, mem, pin::Pin, rc::Rc};
 use capnp::Error;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::yield_now;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 use super::exports::Exports;
 use super::options::{
-    CALL_COST, EXPORT_COST, KEPT_COST, LARGE_ANSWERS, MAX_PIPELINE_DEPTH, MESSAGE_TIMEOUT,
-    MESSAGES_PER_TURN, MIN_SHARE, SEND_QUEUE_LIMIT, SERVICE_READ_LIMIT, SHARE_RECHECK,
-    STALL_TIMEOUT,
+    CALL_COST, EXPORT_COST, HANDSHAKE_COST, KEPT_COST, LARGE_ANSWERS, MAX_PIPELINE_DEPTH,
+    MESSAGE_TIMEOUT, MESSAGES_PER_TURN, MIN_SHARE, SEND_QUEUE_LIMIT, SERVICE_READ_LIMIT,
+    SHARE_RECHECK, STALL_TIMEOUT,
 };
 use super::peer_memory::PeerMemory;
 use super::writer::SendQueue;
@@ -48,6 +48,8 @@ pub struct PeerGuard {
     /// Bytes that have arrived of a message that is not complete, and its first ones.
     partial: Cell<usize>,
     header: Cell<[u8; HEADER]>,
+    /// Bytes that have arrived encrypted and are not decoded, and what their decoder needs.
+    undecoded: Cell<usize>,
     /// Bytes that the message claims, which the library allocates as soon as it knows.
     claimed: Cell<usize>,
     /// When the message that the reader waits for must be complete; `None` between messages.
@@ -85,6 +87,7 @@ impl PeerGuard {
             queue: Rc::default(),
             partial: Cell::default(),
             header: Cell::default(),
+            undecoded: Cell::default(),
             claimed: Cell::default(),
             message_due: Cell::new(Some(first_due)),
             timer: RefCell::new(Box::pin(sleep_until(first_due))),
@@ -148,7 +151,36 @@ impl PeerGuard {
 
     /// What the message that has begun takes.
     fn incoming(&self) -> usize {
-        self.partial.get().max(self.claimed.get())
+        self.partial.get().max(self.claimed.get()) + self.undecoded.get()
+    }
+
+    /// Runs a handshake to its end, which must come within the time for the first message.
+    pub async fn handshake<T>(
+        &self,
+        handshake: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<T> {
+        let due = self.message_due.get().unwrap_or_else(Instant::now);
+        self.undecoded.set(HANDSHAKE_COST);
+        self.report();
+        let done = timeout_at(due, handshake).await?;
+        self.undecoded.set(0);
+        self.report();
+        done
+    }
+
+    /// Takes note of bytes below the messages. Fails when they take more memory than there is for them.
+    pub(super) fn on_undecoded(&self, bytes: usize) -> io::Result<()> {
+        self.undecoded.set(self.undecoded.get() + bytes);
+        if self.incoming() > MIN_SHARE && self.report() > self.memory.share() {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        Ok(())
+    }
+
+    /// Takes note that a decoder has handed on what it had. What is left of its last read fits the buffer that it
+    /// keeps.
+    pub(super) fn on_decoded(&self) {
+        self.undecoded.set(0);
     }
 
     /// Takes note of bytes of a message. Fails when it claims more memory than there is for it.
@@ -186,7 +218,8 @@ impl PeerGuard {
         if self.incoming() > MIN_SHARE && self.report() > self.memory.share() {
             return Poll::Ready(io::ErrorKind::OutOfMemory.into());
         }
-        if self.message_due.get().is_none() && self.partial.get() > 0 {
+        let has_begun = self.partial.get() > 0 || self.undecoded.get() > 0;
+        if self.message_due.get().is_none() && has_begun {
             self.message_due.set(Some(Instant::now() + MESSAGE_TIMEOUT));
         }
         let Some(due) = self.message_due.get() else {

@@ -43,12 +43,24 @@ impl<S: AsyncRead + Unpin> MessageReader<S> {
         let mut read = ReadBuf::new(&mut self.buffer);
         if let Poll::Ready(done) = Pin::new(&mut self.socket).poll_read(cx, &mut read) {
             self.unread = 0..read.filled().len();
-            return Poll::Ready(done);
+            if let Some(guard) = &self.guard {
+                guard.on_decoded();
+            }
+            return Poll::Ready(done.or_else(or_end_of_stream));
         }
 
         FREE_BUFFER.set(mem::take(&mut self.buffer));
         let guard = self.guard.as_ref();
         guard.map_or(Poll::Pending, |guard| guard.poll_overdue(cx).map(Err))
+    }
+}
+
+/// Takes an encrypted stream that ends without a farewell for one that ends: a peer that is killed has no time for
+/// one. A message that is cut off is noticed by its length.
+fn or_end_of_stream(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => Ok(()),
+        _ => Err(error),
     }
 }
 

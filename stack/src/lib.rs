@@ -47,7 +47,7 @@ pub fn run(settings: &Settings, shutdown: &CancellationToken) -> anyhow::Result<
     if let Some(url) = &settings.database_url {
         // Refused before anything listens.
         let users: users_svc::Settings = parse_from(["users-svc", "--database-url", url])?;
-        users.database()?;
+        users.check()?;
     }
     // Ports first: they are what most often stands in the way, and cost nothing to try.
     let (gateway_listener, users_listener) = listeners()?;
@@ -66,8 +66,10 @@ pub fn run(settings: &Settings, shutdown: &CancellationToken) -> anyhow::Result<
         &url,
         "--migrate-on-start=true",
     ];
+    let mut users: users_svc::Settings = parse_from(users)?;
+    users.rpc_addr = users_listener.local_addr()?;
     let services = Services {
-        users: parse_from(users)?,
+        users,
         gateway: parse_from(["gateway", "--users-addr", &users_addr])?,
         users_listener,
         gateway_listener,
@@ -84,7 +86,6 @@ impl Services {
         // The gateway stops first, so that what it has accepted can still be carried out.
         let (stop_gateway, stop_users) = (shutdown.child_token(), CancellationToken::new());
         let addr = self.gateway_listener.local_addr()?;
-        let users_addr = self.users_listener.local_addr()?;
         thread::scope(|scope| {
             // Whatever ends this, a panic included, ends the services.
             let _stop = (
@@ -101,7 +102,7 @@ impl Services {
             while !gateway.is_finished() {
                 // The gateway is asked last, because it logs that it is not ready.
                 if !announced
-                    && users_svc::ready(users_addr).is_ok()
+                    && users_svc::ready(&self.users).is_ok()
                     && gateway::ready(addr).is_ok()
                 {
                     announced = true;

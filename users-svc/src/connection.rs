@@ -2,16 +2,18 @@
 
 use std::{cell::Cell, fmt::Display, rc::Rc, time::Duration};
 
+use futures::future::OptionFuture;
 use service_runtime::{logging::one_line, workers::Worker};
 use tokio::net::TcpStream;
 use tokio::task::{spawn_local, yield_now};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use users_rpc::transport;
 
+use crate::access::{Admitted, MutualTls};
 use crate::call::{Admission, Calls};
 use crate::queues::{QueueHandles, Queues};
-use crate::service::UsersService;
+use crate::service;
 
 /// Turns of the event loop that the RPC system takes at most to hand the last answers to the writer.
 const TURNS_TO_ANSWER: usize = 4;
@@ -19,9 +21,11 @@ const TURNS_TO_ANSWER: usize = 4;
 /// the log.
 const LOG_PAUSE: Duration = Duration::from_secs(1);
 
-/// Serves the `Users` capability on the connections of one thread.
+/// Serves the capabilities of users on the connections of one thread.
 pub struct UsersWorker {
     admission: Admission,
+    /// `None`: anyone may come in.
+    mutual_tls: Option<MutualTls>,
     queues: Rc<QueueHandles>,
     /// When the end of a connection may be logged again.
     quiet_until: Cell<Instant>,
@@ -29,9 +33,10 @@ pub struct UsersWorker {
 
 impl UsersWorker {
     /// Makes the worker of this thread, inside its runtime.
-    pub fn new(admission: Admission, queues: &Queues) -> Self {
+    pub fn new(admission: Admission, mutual_tls: Option<MutualTls>, queues: &Queues) -> Self {
         Self {
             admission,
+            mutual_tls,
             queues: Rc::new(queues.handles()),
             quiet_until: Cell::new(Instant::now()),
         }
@@ -45,18 +50,17 @@ impl UsersWorker {
             tracing::info!(reason = %one_line(reason), "ended an RPC connection");
         }
     }
-}
 
-impl Worker for UsersWorker {
-    async fn serve(self: Rc<Self>, stream: TcpStream, draining: CancellationToken) {
-        if let Err(error) = transport::set_socket_options(&stream) {
-            return tracing::debug!(%error, "the peer is gone already");
-        }
-        // A child, because a connection can also drain by itself.
-        let draining = draining.child_token();
-        let calls = Rc::new(Calls::new(self.admission.clone(), draining.clone()));
+    /// Serves a peer that has been admitted.
+    async fn serve_peer(
+        &self,
+        stream: impl transport::Stream,
+        peer: Admitted,
+        calls: Rc<Calls>,
+        draining: CancellationToken,
+    ) {
         let guard = calls.guard.clone();
-        let bootstrap = UsersService::bootstrap(calls.clone(), self.queues.clone());
+        let bootstrap = service::bootstrap(peer.role, calls.clone(), self.queues.clone());
         let connection = transport::guarded_server(stream, bootstrap, guard.clone());
         let disconnector = connection.system.get_disconnector();
         let mut system = spawn_local(connection.system);
@@ -67,9 +71,12 @@ impl Worker for UsersWorker {
                 () = draining.cancelled() => {}
                 () = guard.exceeded() => {
                     self.log_end(&"draining it, because its peer leaves too much open");
-                    draining.cancel();
+                }
+                Some(()) = OptionFuture::from(peer.until.map(sleep_until)) => {
+                    self.log_end(&"draining it, because its peer's certificate expires");
                 }
             }
+            draining.cancel();
             calls.all_answered().await;
             for _ in 0..TURNS_TO_ANSWER {
                 yield_now().await;
@@ -88,5 +95,33 @@ impl Worker for UsersWorker {
         }
         // Everything that was said gets out.
         let _ = connection.writer.await;
+    }
+}
+
+impl Worker for UsersWorker {
+    async fn serve(self: Rc<Self>, stream: TcpStream, draining: CancellationToken) {
+        if let Err(error) = transport::set_socket_options(&stream) {
+            return tracing::debug!(%error, "the peer is gone already");
+        }
+        // A child, because a connection can also drain by itself.
+        let draining = draining.child_token();
+        let calls = Rc::new(Calls::new(self.admission.clone(), draining.clone()));
+        let Some(mutual_tls) = &self.mutual_tls else {
+            let anyone = Admitted::ANYONE;
+            return self.serve_peer(stream, anyone, calls, draining).await;
+        };
+
+        // What an encrypted connection needs more of does not make the others larger.
+        Box::pin(async {
+            let admit = mutual_tls.admit(stream, calls.guard.clone());
+            match draining.run_until_cancelled(admit).await {
+                Some(Ok((stream, peer))) => {
+                    self.serve_peer(stream, peer, calls, draining.clone()).await;
+                }
+                Some(Err(error)) => self.log_end(&format_args!("TLS: {error}")),
+                None => {}
+            }
+        })
+        .await;
     }
 }

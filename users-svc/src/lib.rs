@@ -3,6 +3,7 @@
 //! This file puts the parts together: the store, the queues in front of it, and the worker threads that
 //! serve connections.
 
+mod access;
 mod batch_metrics;
 mod call;
 mod claim;
@@ -41,6 +42,13 @@ pub fn run(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let database = settings.database()?;
+    let mutual_tls = settings.mutual_tls()?;
+    if mutual_tls.is_none() && !listener.local_addr()?.ip().is_loopback() {
+        tracing::warn!(
+            "whoever reaches RPC_ADDR may create and read users: set RPC_TLS_CERT, RPC_TLS_KEY and RPC_TLS_CA, \
+             or listen on 127.0.0.1"
+        );
+    }
     let store = Arc::new(Store::new(&database, settings));
     let queues = Queues::new(settings, &store);
     let admission = Admission::new(settings.max_in_flight);
@@ -61,7 +69,7 @@ pub fn run(
         }
     });
 
-    let worker = || UsersWorker::new(admission.clone(), &queues);
+    let worker = || UsersWorker::new(admission.clone(), mutual_tls.clone(), &queues);
     workers::run(listener, &settings.process, shutdown, worker)?;
 
     match schema_checked.try_recv() {

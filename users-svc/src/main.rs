@@ -26,7 +26,7 @@ fn run() -> anyhow::Result<ExitCode> {
         Some(Command::Healthcheck) => return Ok(users_svc::healthcheck(&settings)),
         None => {
             // Refuses a bad value before any socket opens.
-            settings.database()?;
+            settings.check()?;
             let process = Process::start("users-svc", &settings.process)?;
             let listener = listen("RPC_ADDR", settings.rpc_addr)?;
             users_svc::run(&settings, listener, &process.shutdown)?;

@@ -1,11 +1,14 @@
 //! The settings of the users service.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{ArgAction::Set, Parser, Subcommand};
+use anyhow::ensure;
+use clap::{ArgAction::Set, Args, Parser, Subcommand};
+use credentials::{CredentialFile, ServerTls, all_or_none};
 use secrecy::{ExposeSecret, SecretString};
 use service_runtime::settings::{ProcessSettings, listen_addr, milliseconds, number};
 
+use crate::access::{MutualTls, Readers};
 use crate::store::database::Database;
 
 /// The users service: creates, reads and lists users over Cap'n Proto RPC, and keeps them in
@@ -20,10 +23,14 @@ pub struct Settings {
     #[allow(missing_docs)]
     pub command: Option<Command>,
 
-    /// IP address or host name, and port, to serve Cap'n Proto RPC on. It has neither encryption nor
-    /// access control: keep it on a private network.
+    /// IP address or host name, and port, to serve Cap'n Proto RPC on. Without RPC_TLS_CERT, whoever reaches it
+    /// may create users: keep it on a private network.
     #[arg(long, env = "RPC_ADDR", default_value = "0.0.0.0:4001", value_parser = listen_addr)]
     pub rpc_addr: SocketAddr,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub tls: RpcTls,
 
     /// PostgreSQL database, as a URL or as key=value pairs (PostgreSQL documentation, 34.1.1).
     // Not parsed here, because clap shows a value that its parser refuses.
@@ -78,6 +85,43 @@ pub struct Settings {
     pub process: ProcessSettings,
 }
 
+/// Who may come in by RPC.
+#[derive(Args, Clone, Debug)]
+pub struct RpcTls {
+    /// File with the certificate of this service and those that lead to its CA, in PEM. With it, RPC is spoken
+    /// over mutual TLS 1.3. It is read again when it changes, as the next two are.
+    #[arg(
+        id = "rpc-tls-cert",
+        long = "rpc-tls-cert",
+        env = "RPC_TLS_CERT",
+        value_name = "FILE"
+    )]
+    pub cert: Option<PathBuf>,
+
+    /// File with the private key of the certificate, in PEM. It may be the same file.
+    #[arg(
+        id = "rpc-tls-key",
+        long = "rpc-tls-key",
+        env = "RPC_TLS_KEY",
+        value_name = "FILE"
+    )]
+    pub key: Option<PathBuf>,
+
+    /// File with the CAs that sign the certificates of callers, in PEM. Everyone they sign may come in.
+    #[arg(
+        id = "rpc-tls-ca",
+        long = "rpc-tls-ca",
+        env = "RPC_TLS_CA",
+        value_name = "FILE"
+    )]
+    pub ca: Option<PathBuf>,
+
+    /// Callers that may only read: names in their certificates (subject alternative names), with commas between
+    /// them. One that is missing here may create users too.
+    #[arg(long = "rpc-readers", env = "RPC_READERS", value_name = "NAMES")]
+    pub readers: Option<Readers>,
+}
+
 /// What to do instead of serving.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum Command {
@@ -87,7 +131,40 @@ pub enum Command {
     Healthcheck,
 }
 
+impl RpcTls {
+    /// The files that `RPC_TLS_CERT`, `RPC_TLS_KEY` and `RPC_TLS_CA` name.
+    pub fn files(&self) -> anyhow::Result<Option<[CredentialFile; 3]>> {
+        all_or_none([
+            ("RPC_TLS_CERT", self.cert.as_ref()),
+            ("RPC_TLS_KEY", self.key.as_ref()),
+            ("RPC_TLS_CA", self.ca.as_ref()),
+        ])
+    }
+}
+
 impl Settings {
+    /// Refuses values that do not fit together, and files that cannot be used.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.database()?;
+        self.mutual_tls()?;
+        Ok(())
+    }
+
+    /// Who may come in by RPC; `None`: anyone.
+    pub(crate) fn mutual_tls(&self) -> anyhow::Result<Option<MutualTls>> {
+        let Some(files) = self.tls.files()? else {
+            ensure!(
+                self.tls.readers.is_none(),
+                "RPC_READERS needs RPC_TLS_CERT, RPC_TLS_KEY and RPC_TLS_CA, which tell who a caller is"
+            );
+            return Ok(None);
+        };
+        Ok(Some(MutualTls {
+            tls: ServerTls::mutual(files)?,
+            readers: self.tls.readers.clone().unwrap_or_default(),
+        }))
+    }
+
     /// How to connect to the database that `DATABASE_URL` names.
     pub fn database(&self) -> anyhow::Result<Database> {
         let url = self.database_url.as_ref().map(ExposeSecret::expose_secret);

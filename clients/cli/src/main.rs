@@ -5,16 +5,21 @@ mod outcome;
 mod output;
 mod user;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use credentials::{ClientTls, all_or_none};
 use tokio::runtime::LocalRuntime;
 use tokio::sync::Semaphore;
 use users_client::{CallOptions, Endpoints, LocalClient, Resolver};
 
 use crate::{outcome::Outcome, output::Format, user::UserFields};
+
+/// The exit status of a command line that is wrong, as clap has it.
+const WRONG_USAGE: u8 = 2;
 
 /// Creates, reads, lists and imports users at the users service.
 ///
@@ -46,9 +51,54 @@ struct Cli {
     )]
     timeout_ms: u32,
 
+    #[command(flatten)]
+    tls: Tls,
+
     /// A table for people, or an object of JSON on each line for programs.
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     output: Format,
+}
+
+/// How to prove who calls.
+#[derive(Args, Debug)]
+struct Tls {
+    /// File with this client's certificate, in PEM. With it, calls are made over mutual TLS.
+    #[arg(
+        long = "tls-cert",
+        global = true,
+        env = "USERS_TLS_CERT",
+        value_name = "FILE"
+    )]
+    cert: Option<PathBuf>,
+
+    /// File with the private key of the certificate, in PEM. It may be the same file.
+    #[arg(
+        long = "tls-key",
+        global = true,
+        env = "USERS_TLS_KEY",
+        value_name = "FILE"
+    )]
+    key: Option<PathBuf>,
+
+    /// File with the CAs that sign the service's certificate, in PEM.
+    #[arg(
+        long = "tls-ca",
+        global = true,
+        env = "USERS_TLS_CA",
+        value_name = "FILE"
+    )]
+    ca: Option<PathBuf>,
+}
+
+impl Tls {
+    fn client(&self) -> anyhow::Result<Option<ClientTls>> {
+        let files = all_or_none([
+            ("USERS_TLS_CERT", self.cert.as_ref()),
+            ("USERS_TLS_KEY", self.key.as_ref()),
+            ("USERS_TLS_CA", self.ca.as_ref()),
+        ]);
+        files?.map(ClientTls::mutual).transpose()
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -82,8 +132,15 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let tls = match cli.tls.client() {
+        Ok(tls) => tls,
+        Err(error) => {
+            eprintln!("users-cli: {error:#}");
+            return ExitCode::from(WRONG_USAGE);
+        }
+    };
     match LocalRuntime::new() {
-        Ok(runtime) => runtime.block_on(run(cli)),
+        Ok(runtime) => runtime.block_on(run(cli, tls)),
         Err(error) => {
             eprintln!("users-cli: {error}");
             ExitCode::FAILURE
@@ -92,10 +149,10 @@ fn main() -> ExitCode {
 }
 
 /// Carries out the command, and returns the exit status.
-async fn run(cli: Cli) -> ExitCode {
+async fn run(cli: Cli, tls: Option<ClientTls>) -> ExitCode {
     let format = cli.output;
     let in_flight = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
-    let client = LocalClient::new(Resolver::start(&cli.users_addr), in_flight);
+    let client = LocalClient::new(Resolver::start(&cli.users_addr, tls), in_flight);
     let options = CallOptions {
         timeout: Duration::from_millis(cli.timeout_ms.into()),
         traceparent: String::new(),

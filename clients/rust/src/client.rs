@@ -3,6 +3,7 @@
 
 use std::{io, sync::Arc, thread, time::Duration};
 
+use credentials::ClientTls;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::{runtime::LocalRuntime, task::spawn_local};
 
@@ -26,12 +27,20 @@ pub struct UsersClient {
 }
 
 impl UsersClient {
-    /// Starts connecting to the replicas behind `endpoints`, and returns at once. A call waits for a first
-    /// link, for a second at most.
+    /// Starts connecting to the replicas behind `endpoints` in plain text, and returns at once. A call waits for
+    /// a first link, for a second at most.
     ///
     /// Fails when the system cannot start another thread.
     pub fn connect(endpoints: &Endpoints) -> io::Result<Self> {
-        let resolver = Resolver::start(endpoints);
+        Self::start(Resolver::start(endpoints, None))
+    }
+
+    /// The same over mutual TLS, by the certificate and the CAs of `tls`.
+    pub fn connect_with_tls(endpoints: &Endpoints, tls: ClientTls) -> io::Result<Self> {
+        Self::start(Resolver::start(endpoints, Some(tls)))
+    }
+
+    fn start(resolver: Resolver) -> io::Result<Self> {
         let (jobs, received) = mpsc::unbounded_channel();
         let (report, started) = std::sync::mpsc::channel();
         let thread = thread::Builder::new().name("users-client".into());

@@ -36,6 +36,7 @@ mod types;
 
 pub use backoff::Backoff;
 pub use client::UsersClient;
+pub use credentials::{ClientTls, CredentialFile};
 pub use endpoints::{Endpoints, ParseEndpointsError};
 pub use local::LocalClient;
 pub use resolver::Resolver;

@@ -1,13 +1,15 @@
 //! One link's life: connecting to a replica, checking its health, draining and closing.
 
-use std::{cell::Cell, io, net::SocketAddr, rc::Rc, time::Duration};
+use std::time::{Duration, SystemTime};
+use std::{cell::Cell, io, net::SocketAddr, rc::Rc};
 
 use capnp::ErrorKind;
 use capnp_rpc::{Disconnector, rpc_twoparty_capnp::Side};
+use futures::future::OptionFuture;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 use users_rpc::transport;
 
@@ -27,6 +29,9 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 const SILENT_AFTER: Duration = Duration::from_millis(200);
 /// How long calls may still run on the link to a replica whose address is gone.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// The parts of the time to the end of a link's certificates between which it is replaced. The part is random, so
+/// that links that were made together are not replaced together. A service ends the link later by itself.
+const REPLACED_AT: std::ops::Range<f64> = 0.7..0.9;
 
 /// Characters of an error that a log line shows.
 const MAX_SHOWN: usize = 200;
@@ -105,20 +110,45 @@ impl Link {
     }
 }
 
+/// A replica, as it was found.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    pub addr: SocketAddr,
+    /// The host whose address it is, which its certificate must be for.
+    pub host: String,
+}
+
 /// A link, and the handles that watch and end its connection.
 pub struct ConnectedLink {
     pub link: Rc<Link>,
     rpc_system: JoinHandle<Result<(), capnp::Error>>,
     /// Ends the connection, which dropping its other parts would not.
     pub disconnector: Disconnector<Side>,
+    /// When it should be replaced. `None`: it can stay for ever.
+    pub replace_at: Option<Instant>,
+}
+
+/// Why a link is not followed any more.
+pub enum Ended {
+    /// It is lost, for this reason.
+    Lost(String),
+    /// A certificate will expire.
+    Expiring,
 }
 
 impl ConnectedLink {
     /// Connects, and makes sure by a first answer that a users service is at the other end.
-    pub async fn connect(addr: SocketAddr, resolver: Resolver) -> io::Result<Self> {
-        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await??;
+    pub async fn connect(replica: &Replica, resolver: Resolver) -> io::Result<Self> {
+        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(replica.addr)).await??;
         transport::set_socket_options(&stream)?;
-        let mut system = transport::client(stream).system;
+        let (mut system, expiry) = match &resolver.tls {
+            None => (transport::client(stream).system, None),
+            Some(tls) => {
+                let connect = timeout(CHECK_TIMEOUT, tls.connect(&replica.host, stream));
+                let (stream, expiry) = connect.await??;
+                (transport::client(stream).system, Some(expiry))
+            }
+        };
         let users = UsersCapability::identify(system.bootstrap(Side::Server));
         let disconnector = system.get_disconnector();
         let rpc_system = spawn_local(system);
@@ -136,25 +166,40 @@ impl ConnectedLink {
                     link,
                     rpc_system,
                     disconnector,
+                    replace_at: expiry.map(replacement_of),
                 });
             }
-            Ok(Err(error)) => format!("what answers is no users service: {}", one_line(&error)),
+            Ok(Err(error)) => format!("no users service lets us in there: {}", one_line(&error)),
             Err(_) => "it accepts connections but does not answer".into(),
         };
         let _ = disconnector.await;
         Err(io::Error::other(fault))
     }
 
-    /// Completes when the link is lost, and says why.
-    pub async fn lost(&mut self) -> String {
+    /// Completes when the link is lost or should be replaced.
+    pub async fn ended(&mut self) -> Ended {
         tokio::select! {
-            ended = &mut self.rpc_system => match ended {
+            ended = &mut self.rpc_system => Ended::Lost(match ended {
                 Ok(Err(error)) => one_line(&error),
                 _ => "it closed the connection".into(),
-            },
-            () = self.link.check_health() => "it does not answer".into(),
+            }),
+            () = self.link.check_health() => Ended::Lost("it does not answer".into()),
+            Some(()) = OptionFuture::from(self.replace_at.map(sleep_until)) => Ended::Expiring,
         }
     }
+
+    /// Lets the calls in flight end, and then ends the connection.
+    pub async fn retire(self) {
+        self.link.drain().await;
+        let _ = self.disconnector.await;
+    }
+}
+
+/// When to replace a link whose certificates end at `expiry`.
+fn replacement_of(expiry: SystemTime) -> Instant {
+    let left = expiry.duration_since(SystemTime::now()).unwrap_or_default();
+    let part = REPLACED_AT.start + fastrand::f64() * (REPLACED_AT.end - REPLACED_AT.start);
+    Instant::now() + left.mul_f64(part)
 }
 
 #[cfg(test)]

@@ -1,11 +1,15 @@
-//! Keeps a link to each replica: connects, connects again after a loss, and drains when an address is gone.
+//! Keeps a link to each replica: connects, connects again after a loss, replaces a link before its certificates
+//! expire, and drains when an address is gone.
 
 use std::{collections::HashMap, mem, net::SocketAddr, rc::Rc, time::Duration};
 
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{backoff::Backoff, balancer::Balancer, link::ConnectedLink};
+use crate::backoff::Backoff;
+use crate::balancer::Balancer;
+use crate::link::{ConnectedLink, Ended, Replica};
 
 /// First pause between attempts to connect.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
@@ -18,11 +22,12 @@ pub async fn keep_links(balancer: Rc<Balancer>) {
     let mut kept: HashMap<SocketAddr, DropGuard> = HashMap::new();
     loop {
         let wanted = addresses.borrow_and_update().clone();
-        kept.retain(|addr, _| wanted.contains(addr));
-        for addr in wanted {
+        kept.retain(|addr, _| wanted.contains_key(addr));
+        for (addr, host) in wanted {
             kept.entry(addr).or_insert_with(|| {
                 let address_gone = CancellationToken::new();
-                spawn_local(keep_link(addr, balancer.clone(), address_gone.clone()));
+                let replica = Replica { addr, host };
+                spawn_local(keep_link(replica, balancer.clone(), address_gone.clone()));
                 address_gone.drop_guard()
             });
         }
@@ -32,32 +37,18 @@ pub async fn keep_links(balancer: Rc<Balancer>) {
     }
 }
 
-/// Keeps a link to `addr` until its address is gone.
-async fn keep_link(addr: SocketAddr, balancer: Rc<Balancer>, address_gone: CancellationToken) {
+/// Keeps a link to a replica until its address is gone.
+async fn keep_link(replica: Replica, balancer: Rc<Balancer>, address_gone: CancellationToken) {
+    let addr = replica.addr;
     let mut backoff = Backoff::new(MIN_PAUSE, MAX_PAUSE);
     let mut is_reported = false;
     while !address_gone.is_cancelled() {
-        match ConnectedLink::connect(addr, balancer.resolver.clone()).await {
-            Ok(mut connected) => {
+        match ConnectedLink::connect(&replica, balancer.resolver.clone()).await {
+            Ok(connected) => {
                 tracing::info!(%addr, "connected to the users service");
                 backoff.reset();
                 is_reported = false;
-
-                balancer.add(connected.link.clone());
-                let lost = address_gone.run_until_cancelled(connected.lost()).await;
-                balancer.remove(&connected.link);
-
-                if lost.is_none() {
-                    connected.link.drain().await;
-                }
-                // Calls that are still in flight fail, so that they can be repeated elsewhere.
-                let _ = connected.disconnector.await;
-                if let Some(cause) = lost {
-                    tracing::warn!(%addr, %cause, "lost a users service");
-                    balancer.resolver.request_lookup();
-                } else {
-                    tracing::info!(%addr, "left a users service, as its address is gone");
-                }
+                use_link(connected, &replica, &balancer, &address_gone).await;
             }
             Err(error) if mem::replace(&mut is_reported, true) => {
                 tracing::debug!(%addr, %error, "cannot reach a users service");
@@ -71,5 +62,53 @@ async fn keep_link(addr: SocketAddr, balancer: Rc<Balancer>, address_gone: Cance
         let pause = backoff.next_pause().mul_f64(0.5 + fastrand::f64() / 2.0);
         let paused = balancer.resolver.pause_until_link_change(pause);
         address_gone.run_until_cancelled(paused).await;
+    }
+}
+
+/// Gives a link to the balancer until it is lost or its address is gone, and in time a new one in its place.
+async fn use_link(
+    mut connected: ConnectedLink,
+    replica: &Replica,
+    balancer: &Rc<Balancer>,
+    address_gone: &CancellationToken,
+) {
+    let addr = replica.addr;
+    balancer.add(connected.link.clone());
+    loop {
+        match address_gone.run_until_cancelled(connected.ended()).await {
+            Some(Ended::Expiring) => {
+                replace(&mut connected, replica, balancer).await;
+            }
+            Some(Ended::Lost(cause)) => {
+                balancer.remove(&connected.link);
+                // Calls that are still in flight fail, so that they can be repeated elsewhere.
+                let _ = connected.disconnector.await;
+                tracing::warn!(%addr, %cause, "lost a users service");
+                return balancer.resolver.request_lookup();
+            }
+            None => {
+                balancer.remove(&connected.link);
+                connected.retire().await;
+                return tracing::info!(%addr, "left a users service, as its address is gone");
+            }
+        }
+    }
+}
+
+/// Connects anew before a certificate expires, and only then lets go of the old link. It stays when there is no
+/// new one.
+async fn replace(connected: &mut ConnectedLink, replica: &Replica, balancer: &Rc<Balancer>) {
+    match ConnectedLink::connect(replica, balancer.resolver.clone()).await {
+        Ok(next) => {
+            balancer.add(next.link.clone());
+            let old = mem::replace(connected, next);
+            balancer.remove(&old.link);
+            spawn_local(old.retire());
+        }
+        Err(error) => {
+            let addr = replica.addr;
+            tracing::warn!(%addr, %error, "cannot replace a link before its certificate expires; still trying");
+            connected.replace_at = Some(Instant::now() + MAX_PAUSE);
+        }
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! All threads of a process share a resolver, so it also tells them what happens to each other's links.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, mpsc, mpsc::RecvTimeoutError};
 use std::{mem, thread, time::Duration};
 
+use credentials::ClientTls;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
@@ -24,8 +25,10 @@ const REACTION_DELAY: Duration = Duration::from_millis(10);
 /// The replicas of the users service, as all threads of a process know them. Clones share it.
 #[derive(Clone)]
 pub struct Resolver {
-    /// The addresses, as they change.
-    pub(crate) addresses: watch::Receiver<BTreeSet<SocketAddr>>,
+    /// The addresses, as they change, each with the host whose address it is.
+    pub(crate) addresses: watch::Receiver<BTreeMap<SocketAddr, String>>,
+    /// `None`: links are in plain text.
+    pub(crate) tls: Option<ClientTls>,
     /// To the thread that does the lookups, which ends with the last clone.
     lookup_requests: mpsc::SyncSender<()>,
     /// Threads that have lost their last link, or begin without one.
@@ -35,11 +38,12 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Looks up the addresses behind `endpoints`, again and again.
+    /// Looks up the addresses behind `endpoints`, again and again. Links to them are made by `tls`, if there is
+    /// one; the certificate of a replica must then be for the host by which it was found.
     ///
     /// A name that cannot be looked up keeps the addresses that it had.
-    pub fn start(endpoints: &Endpoints) -> Self {
-        let (publish, addresses) = watch::channel(BTreeSet::new());
+    pub fn start(endpoints: &Endpoints, tls: Option<ClientTls>) -> Self {
+        let (publish, addresses) = watch::channel(BTreeMap::new());
         let (lookup_requests, requests) = mpsc::sync_channel(1);
         // The first lookup is due at once.
         let _ = lookup_requests.try_send(());
@@ -55,14 +59,14 @@ impl Resolver {
         thread::spawn(move || {
             while requests.recv_timeout(LOOKUP_INTERVAL) != Err(RecvTimeoutError::Disconnected) {
                 names.iter_mut().for_each(Name::look_up);
-                let found = names.iter().flat_map(|name| name.addresses.clone());
-                let found: BTreeSet<_> = found.collect();
+                let found: BTreeMap<_, _> = names.iter().flat_map(Name::found).collect();
                 publish.send_if_modified(|known| mem::replace(known, found.clone()) != found);
                 thread::sleep(LOOKUP_PAUSE);
             }
         });
         Self {
             addresses,
+            tls,
             lookup_requests,
             threads_without_link: Arc::default(),
             link_changed: Arc::default(),
@@ -96,6 +100,15 @@ struct Name {
 }
 
 impl Name {
+    /// Its addresses, each with the host.
+    fn found(&self) -> impl Iterator<Item = (SocketAddr, String)> {
+        let host = self.text.rsplit_once(':').map_or("", |(host, _)| host);
+        // An IPv6 address is in brackets only to tell it from the port.
+        let host = host.trim_matches(['[', ']']);
+        let addresses = self.addresses.iter();
+        addresses.map(move |addr| (*addr, host.to_owned()))
+    }
+
     fn look_up(&mut self) {
         match self.text.to_socket_addrs() {
             Ok(found) => {

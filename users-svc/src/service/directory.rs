@@ -23,6 +23,12 @@ struct Handle {
 }
 
 impl Directory {
+    /// A directory that lasts as long as its connection.
+    pub fn lasting(reads: Reads) -> user_directory::Client {
+        let is_revoked = Rc::default();
+        capnp_rpc::new_client(Self { reads, is_revoked })
+    }
+
     /// A directory, and the handle that keeps it from being revoked.
     pub fn revocable(reads: Reads) -> (user_directory::Client, directory_handle::Client) {
         let is_revoked: Rc<Cell<bool>> = Rc::default();

@@ -1,9 +1,10 @@
 //! `users-svc healthcheck`: asks the service of this machine whether it is serving.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 use capnp_rpc::rpc_twoparty_capnp::Side;
+use credentials::ClientTls;
 use service_runtime::health;
 use tokio::{net::TcpStream, runtime::LocalRuntime, task::spawn_local, time::timeout};
 use users_rpc::{transport, users_capnp::users};
@@ -12,14 +13,24 @@ use crate::settings::Settings;
 
 /// Asks, and returns the exit status for the answer.
 pub fn healthcheck(settings: &Settings) -> ExitCode {
-    health::exit_code(&ready(settings.rpc_addr))
+    health::exit_code(&ready(settings))
 }
 
-/// Fails unless the service that listens on `addr` of this machine is serving.
-pub fn ready(addr: SocketAddr) -> anyhow::Result<()> {
+/// Fails unless the service that listens on `RPC_ADDR` of this machine is serving.
+///
+/// Over TLS, it shows the service's own certificate and expects one for the same name.
+pub fn ready(settings: &Settings) -> anyhow::Result<()> {
+    let tls = settings.tls.files()?.map(ClientTls::mutual).transpose()?;
     let ask = async {
-        let stream = TcpStream::connect(health::local_addr(addr)).await?;
-        let mut system = transport::client(stream).system;
+        let stream = TcpStream::connect(health::local_addr(settings.rpc_addr)).await?;
+        let mut system = match tls {
+            None => transport::client(stream).system,
+            Some(tls) => {
+                let host = tls.own_host();
+                let host = host.context("the certificate in RPC_TLS_CERT has no name of a host")?;
+                transport::client(tls.connect(&host, stream).await?.0).system
+            }
+        };
         let users: users::Client = system.bootstrap(Side::Server);
         spawn_local(system);
         let response = users.health_request().send().promise.await?;

@@ -1,4 +1,4 @@
-//! The `Users` capability: what each method does with its request.
+//! The `Users` capability: what each method does with its request. `directory.rs` has the other one.
 
 mod directory;
 pub mod healthcheck;
@@ -7,6 +7,7 @@ mod reads;
 
 use std::{rc::Rc, time::Duration};
 
+use capnp::capability::Client;
 use service_runtime::trace::TraceContext;
 use tokio::time::Instant;
 use users_rpc::users_capnp::users::{
@@ -16,7 +17,7 @@ use users_rpc::users_capnp::users::{
 };
 
 use crate::outcome::{CallFailure, InsertOutcome};
-use crate::{call::Calls, queues::QueueHandles};
+use crate::{access::Role, call::Calls, queues::QueueHandles};
 use directory::Directory;
 use messages::{CallContext, FieldError, len, read_new_user, set_field_errors, set_user};
 use reads::Reads;
@@ -24,16 +25,20 @@ use reads::Reads;
 /// How long `health` waits for the database. Callers take a longer silence for a dead service.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The capability as one connection holds it.
-pub struct UsersService(Reads);
-
-impl UsersService {
-    /// The capability that a connection offers to its peer.
-    pub fn bootstrap(calls: Rc<Calls>, queues: Rc<QueueHandles>) -> capnp::capability::Client {
-        let users: users::Client = capnp_rpc::new_client(Self(Reads { calls, queues }));
-        users.client
+/// The capability that a connection offers to a peer of this role.
+pub fn bootstrap(role: Role, calls: Rc<Calls>, queues: Rc<QueueHandles>) -> Client {
+    let reads = Reads { calls, queues };
+    match role {
+        Role::CreatesAndReads => {
+            let users: users::Client = capnp_rpc::new_client(UsersService(reads));
+            users.client
+        }
+        Role::Reads => Directory::lasting(reads).client,
     }
 }
+
+/// The capability as one connection holds it.
+struct UsersService(Reads);
 
 impl users::Server for UsersService {
     async fn create_user(
