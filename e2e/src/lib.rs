@@ -9,6 +9,7 @@
     missing_docs
 )]
 
+pub mod certificates;
 pub mod database;
 pub mod metrics;
 pub mod proxy;
