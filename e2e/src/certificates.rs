@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use credentials::CredentialFile;
 use credentials::generate::Authority;
 use tempfile::TempDir;
 
@@ -92,6 +93,12 @@ impl TlsFiles {
             ("RPC_TLS_KEY", &self.key),
             ("RPC_TLS_CA", &self.ca),
         ]
+    }
+
+    /// The files as a client of this process takes them.
+    pub fn credentials(&self) -> [CredentialFile; 3] {
+        self.of_caller()
+            .map(|(variable, path)| CredentialFile::new(variable, path))
     }
 
     /// The settings of a caller of the users service with them.

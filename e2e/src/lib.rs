@@ -28,5 +28,5 @@ pub use http::{Answer, Http};
 pub use load::{Outcome, under_load};
 pub use ports::{free_addr, free_port};
 pub use program::Program;
-pub use system::{System, healthcheck, spawn_users, start_gateway, start_users};
+pub use system::{System, healthcheck, healthcheck_with, spawn_users, start_gateway, start_users};
 pub use wait::eventually;

@@ -1,8 +1,9 @@
 //! A client that speaks Cap'n Proto by itself, as a program in another language would.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, io, net::SocketAddr};
 
 use capnp_rpc::rpc_twoparty_capnp::Side;
+use credentials::ClientTls;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
@@ -10,6 +11,8 @@ use tokio::task::{JoinHandle, spawn_local};
 use users_rpc::transport;
 use users_rpc::users_capnp::list_users_response::Page;
 use users_rpc::users_capnp::{user, users};
+
+use crate::certificates::TlsFiles;
 
 /// Runs what a peer does, on a thread that can speak RPC.
 pub fn block_on<T>(talk: impl Future<Output = T>) -> T {
@@ -25,6 +28,20 @@ pub async fn connect(addr: SocketAddr) -> (users::Client, JoinHandle<Result<(), 
     let mut rpc = transport::client(stream).system;
     let client = rpc.bootstrap(Side::Server);
     (client, spawn_local(rpc))
+}
+
+/// The same over mutual TLS. The service's certificate must be for `host`.
+pub async fn connect_with_tls(
+    addr: SocketAddr,
+    host: &str,
+    tls: &TlsFiles,
+) -> io::Result<(users::Client, JoinHandle<Result<(), capnp::Error>>)> {
+    let tls = ClientTls::mutual(tls.credentials()).map_err(io::Error::other)?;
+    let stream = TcpStream::connect(addr).await?;
+    let (stream, _) = tls.connect(host, stream).await?;
+    let mut rpc = transport::client(stream).system;
+    let client = rpc.bootstrap(Side::Server);
+    Ok((client, spawn_local(rpc)))
 }
 
 /// All users of the service on `addr`, by `listUsers`.

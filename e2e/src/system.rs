@@ -86,7 +86,13 @@ pub fn start_gateway(users_addr: &str, more: &[(&str, &str)]) -> (Program, Http)
 
 /// Whether the service that listens on `addr`, which `setting` tells it, says that it is ready.
 pub fn healthcheck(service: &str, setting: &str, addr: &str) -> bool {
+    healthcheck_with(service, &[(setting, addr)])
+}
+
+/// The same with more settings of the service.
+pub fn healthcheck_with(service: &str, settings: &[(&str, &str)]) -> bool {
     let mut check = Command::new(binary(service));
-    let check = check.arg("healthcheck").current_dir("/").env(setting, addr);
+    let check = check.arg("healthcheck").current_dir("/");
+    let check = check.envs(settings.iter().copied());
     check.stderr(Stdio::null()).status().unwrap().success()
 }

@@ -21,6 +21,7 @@ mod logs;
 mod lost_answers;
 mod manifests;
 mod metrics;
+mod mutual_tls;
 mod promise;
 mod replicas;
 mod settings;

@@ -1,0 +1,162 @@
+//! Files that cannot be used: refused at start by name and reason, and later not taken.
+
+use std::fs;
+use std::path::Path;
+
+use e2e::certificates::{Certificates, TlsFiles};
+use e2e::{Program, binary};
+
+use super::system;
+
+/// Starts a users service with these files, and returns what it says when it refuses them.
+fn refusal(tls: &TlsFiles) -> String {
+    let database = [("DATABASE_URL", "host=127.0.0.1 user=u")];
+    let settings = [&database[..], &tls.of_service()].concat();
+    let mut users = Program::start(&binary("users-svc"), Path::new("/"), &settings);
+    assert!(!users.ended().success());
+    users.wait_for("RPC_TLS_")
+}
+
+#[test]
+fn file_that_cannot_be_used_is_refused_by_name_and_reason() {
+    let certificates = Certificates::new();
+    let good = certificates.issue_for_service();
+    let other = certificates.issue("other");
+    let expired = certificates.issue_expired("service");
+    let empty = format!("{}.empty", good.cert);
+    fs::write(&empty, "").unwrap();
+    let missing = format!("{}.missing", good.cert);
+    let folder = Path::new(&good.cert).parent().unwrap().to_str().unwrap();
+
+    let with_cert = |cert: &str| TlsFiles {
+        cert: cert.into(),
+        ..good.clone()
+    };
+    let with_key = |key: &str| TlsFiles {
+        key: key.into(),
+        ..good.clone()
+    };
+    let with_ca = |ca: &str| TlsFiles {
+        ca: ca.into(),
+        ..good.clone()
+    };
+    for (tls, variable, file, reason) in [
+        (
+            with_cert(&missing),
+            "RPC_TLS_CERT",
+            &*missing,
+            "No such file",
+        ),
+        (
+            with_cert(folder),
+            "RPC_TLS_CERT",
+            folder,
+            "not a regular file",
+        ),
+        (
+            with_cert(&empty),
+            "RPC_TLS_CERT",
+            &empty,
+            "no certificate in PEM",
+        ),
+        (
+            with_cert(&good.key),
+            "RPC_TLS_CERT",
+            &good.key,
+            "no certificate in PEM",
+        ),
+        (expired.clone(), "RPC_TLS_CERT", &expired.cert, "expired 1m"),
+        (
+            with_key(&good.cert),
+            "RPC_TLS_KEY",
+            &good.cert,
+            "no private key in PEM",
+        ),
+        (
+            with_key(&other.key),
+            "RPC_TLS_KEY",
+            &other.key,
+            "not the key of the certificate in RPC_TLS_CERT",
+        ),
+        (with_ca(&good.cert), "RPC_TLS_CA", &good.cert, "not a CA's"),
+        (
+            with_ca(&empty),
+            "RPC_TLS_CA",
+            &empty,
+            "no certificate in PEM",
+        ),
+    ] {
+        let said = refusal(&tls);
+        let named = format!("{variable}={file}: ");
+        assert!(
+            said.contains(&named) && said.contains(reason),
+            "{said}: {reason}"
+        );
+        assert!(!said.contains("PRIVATE KEY-----"), "{said}");
+    }
+}
+
+#[test]
+fn part_of_the_files_is_refused_by_the_name_of_what_is_missing() {
+    let service = Certificates::new().issue_for_service();
+    let database = ("DATABASE_URL", "host=127.0.0.1 user=u");
+    for (settings, missing) in [
+        (vec![service.of_service()[0]], "RPC_TLS_KEY must be set too"),
+        (
+            service.of_service()[..2].to_vec(),
+            "RPC_TLS_CA must be set too",
+        ),
+        (
+            vec![("RPC_READERS", "reader")],
+            "RPC_READERS needs RPC_TLS_CERT",
+        ),
+        (vec![("RPC_READERS", "a,,b")], "for example RPC_READERS="),
+    ] {
+        let settings = [&settings[..], &[database]].concat();
+        let mut users = Program::start(&binary("users-svc"), Path::new("/"), &settings);
+        assert!(!users.ended().success());
+        users.wait_for(missing);
+    }
+    let mut gateway = Program::start(
+        &binary("gateway"),
+        Path::new("/"),
+        &service.of_caller()[1..],
+    );
+    assert!(!gateway.ended().success());
+    gateway.wait_for("USERS_TLS_CERT must be set too");
+}
+
+#[test]
+fn certificate_and_key_may_be_one_file() {
+    let certificates = Certificates::new();
+    let mut service = certificates.issue_for_service();
+    let both =
+        fs::read_to_string(&service.key).unwrap() + &fs::read_to_string(&service.cert).unwrap();
+    fs::write(&service.cert, both).unwrap();
+    service.key = service.cert.clone();
+    let gateway = certificates.issue("gateway");
+    let system = e2e::System::start_with(&service.of_service(), &gateway.of_caller());
+    assert_eq!(system.http.create("jane@example.com", "Jane").status, 201);
+}
+
+#[test]
+fn pair_that_does_not_match_yet_keeps_the_old_one() {
+    let certificates = Certificates::new();
+    let mut system = system(&certificates);
+    let service = certificates.issue_for_service();
+    // Only the key is there of the next pair.
+    let next = certificates.issue("next");
+    let key = fs::read(&service.key).unwrap();
+    fs::copy(&next.key, &service.key).unwrap();
+
+    let said = system.users.wait_for("kept what was read before");
+    assert!(
+        said.contains(&format!("RPC_TLS_KEY={}", service.key)),
+        "{said}"
+    );
+    let gateway = certificates.issue("gateway");
+    assert_eq!(super::create(&system, "localhost", &gateway), Ok(()));
+
+    fs::write(&service.key, key).unwrap();
+    system.users.wait_for("read changed files again");
+}

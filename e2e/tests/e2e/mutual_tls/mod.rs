@@ -1,0 +1,173 @@
+//! Mutual TLS between the services: who comes in, and what they may do.
+
+mod files;
+mod hostile;
+mod lifetimes;
+mod rotation;
+
+use capnp::ErrorKind;
+use capnp::capability::FromClientHook as _;
+use users_rpc::users_capnp::{find_user_response, user_directory, users};
+
+use e2e::certificates::{Certificates, TlsFiles};
+use e2e::rpc::{self, block_on};
+use e2e::{System, free_addr, healthcheck_with, metrics};
+
+/// A system whose services show certificates, in which `reader` may only read.
+fn system(certificates: &Certificates) -> System {
+    let service = certificates.issue_for_service();
+    let gateway = certificates.issue("gateway");
+    let users = [&service.of_service()[..], &[("RPC_READERS", "reader")]].concat();
+    System::start_with(&users, &gateway.of_caller())
+}
+
+/// Creates a user over a connection that shows these certificates.
+fn create(system: &System, host: &str, tls: &TlsFiles) -> Result<(), String> {
+    block_on(async {
+        let connected = rpc::connect_with_tls(system.users_addr, host, tls).await;
+        let (users, _) = connected.map_err(|error| error.to_string())?;
+        let mut request = users.create_user_request();
+        request.get().set_email("intruder@example.com");
+        request.get().set_name("Intruder");
+        let response = request.send().promise.await;
+        response.map(drop).map_err(|error| error.to_string())
+    })
+}
+
+#[test]
+fn services_that_show_certificates_create_users() {
+    let certificates = Certificates::new();
+    let system = system(&certificates);
+    let created = system.http.create("jane@example.com", "Jane");
+    assert_eq!(created.status, 201);
+    assert_eq!(system.http.get(&created.location.unwrap()).status, 200);
+    assert!(!system.users.output().contains("whoever reaches RPC_ADDR"));
+}
+
+#[test]
+fn healthcheck_shows_the_certificate_of_its_service() {
+    let certificates = Certificates::new();
+    let service = certificates.issue_for_service();
+    let system = system(&certificates);
+    let addr = system.users_addr.to_string();
+    let with_tls = [&service.of_service()[..], &[("RPC_ADDR", &addr)]].concat();
+    assert!(healthcheck_with("users-svc", &with_tls));
+    assert!(!healthcheck_with("users-svc", &[("RPC_ADDR", &addr)]));
+}
+
+#[test]
+fn caller_without_a_valid_certificate_gets_nothing() {
+    let (certificates, others) = (Certificates::new(), Certificates::new());
+    let system = system(&certificates);
+
+    // Its own CA signs it, and it trusts the service's.
+    let mut stranger = others.issue("gateway");
+    stranger.ca = certificates.ca().to_owned();
+    let refused = create(&system, "localhost", &stranger).unwrap_err();
+    assert!(refused.contains("UnknownCA"), "{refused}");
+
+    // In plain text.
+    let plain = block_on(async {
+        let (users, _) = rpc::connect(system.users_addr).await;
+        users.health_request().send().promise.await.map(drop)
+    });
+    assert!(plain.is_err());
+    assert_eq!(system.rows(), 0);
+    // A bad caller costs nobody else anything.
+    assert_eq!(system.http.create("jane@example.com", "Jane").status, 201);
+}
+
+#[test]
+fn service_whose_certificate_is_for_another_host_or_of_another_ca_is_not_called() {
+    let (certificates, others) = (Certificates::new(), Certificates::new());
+    let system = system(&certificates);
+
+    let gateway = certificates.issue("gateway");
+    let refused = create(&system, "elsewhere.example.com", &gateway).unwrap_err();
+    assert!(refused.contains("not valid for name"), "{refused}");
+
+    let mut misled = certificates.issue("gateway");
+    misled.ca = others.ca().to_owned();
+    let refused = create(&system, "localhost", &misled).unwrap_err();
+    assert!(refused.contains("UnknownIssuer"), "{refused}");
+    assert_eq!(system.rows(), 0);
+}
+
+#[test]
+fn reader_gets_a_directory_and_cannot_create() {
+    let certificates = Certificates::new();
+    let system = system(&certificates);
+    assert_eq!(system.http.create("jane@example.com", "Jane").status, 201);
+
+    let reader = certificates.issue("reader");
+    let refused = create(&system, "localhost", &reader).unwrap_err();
+    assert!(refused.contains("Unimplemented"), "{refused}");
+    block_on(async {
+        let connected = rpc::connect_with_tls(system.users_addr, "localhost", &reader).await;
+        let (users, _) = connected.unwrap();
+        let directory: user_directory::Client = users.clone().cast_to();
+        let mut request = directory.find_user_request();
+        request.get().set_email("JANE@example.com");
+        let response = request.send().promise.await.unwrap();
+        let found = response.get().unwrap().which().unwrap();
+        assert!(matches!(found, find_user_response::User(_)));
+
+        // Whatever it calls the object.
+        let again: users::Client = directory.cast_to();
+        let made = again.directory_request().send().promise.await;
+        let refused = made.map(drop).unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Unimplemented);
+    });
+    assert_eq!(system.rows(), 1);
+}
+
+#[test]
+fn rust_client_that_may_only_read_reads() {
+    use users_client::{CallError, ClientTls, NewUser, UsersClient};
+
+    let certificates = Certificates::new();
+    let system = system(&certificates);
+    assert_eq!(system.http.create("jane@example.com", "Jane").status, 201);
+    let tls = ClientTls::mutual(certificates.issue("reader").credentials()).unwrap();
+    let endpoints = system.users_addr.to_string().parse().unwrap();
+    let users = UsersClient::connect_with_tls(&endpoints, tls).unwrap();
+
+    block_on(async {
+        let jane = users.find_user("jane@example.com").await.unwrap().unwrap();
+        assert_eq!(users.get_user(&jane.id).await.unwrap(), Some(jane));
+        assert!(users.health().await.unwrap());
+        let new = NewUser {
+            id: uuid::Uuid::now_v7(),
+            email: "joe@example.com".into(),
+            name: "Joe".into(),
+        };
+        assert_eq!(users.create_user(new).await, Err(CallError::Unimplemented));
+    });
+}
+
+#[test]
+fn metric_tells_how_long_certificates_are_valid() {
+    let certificates = Certificates::new();
+    let (users_admin, gateway_admin) = (free_addr(), free_addr());
+    let service = certificates.issue_for_service();
+    let gateway = certificates.issue("gateway");
+    let users = [&service.of_service()[..], &[("ADMIN_ADDR", &users_admin)]].concat();
+    let caller = [&gateway.of_caller()[..], &[("ADMIN_ADDR", &gateway_admin)]].concat();
+    let _system = System::start_with(&users, &caller);
+
+    for (admin, setting) in [
+        (&users_admin, "RPC_TLS_CERT"),
+        (&users_admin, "RPC_TLS_CA"),
+        (&gateway_admin, "USERS_TLS_CERT"),
+        (&gateway_admin, "USERS_TLS_CA"),
+    ] {
+        let left = metrics::value(admin, "tls_certificate_expiry_seconds", &[setting]);
+        assert!((3000.0..3700.0).contains(&left), "{setting}: {left}");
+    }
+}
+
+#[test]
+fn service_that_listens_beyond_this_machine_without_tls_says_so() {
+    let mut users = e2e::spawn_users("0.0.0.0:0", &e2e::database::fresh_database(), &[]);
+    users.wait_for("whoever reaches RPC_ADDR may create and read users");
+}
