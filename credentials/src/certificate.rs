@@ -58,12 +58,12 @@ impl Certificate {
     fn check_time(&self) -> anyhow::Result<()> {
         let now = SystemTime::now();
         if let Ok(since) = now.duration_since(self.validity.end) {
-            bail!("its certificate expired {} ago", whole_seconds(since));
+            bail!("its certificate expired {} ago", rounded(since));
         }
         if let Ok(until) = self.validity.start.duration_since(now) {
             bail!(
                 "its certificate is not valid for another {}; check this machine's clock",
-                whole_seconds(until)
+                rounded(until)
             );
         }
         Ok(())
@@ -162,6 +162,11 @@ fn name(name: &GeneralName) -> Option<String> {
     }
 }
 
-fn whole_seconds(duration: Duration) -> String {
-    format!("{:?}", Duration::from_secs(duration.as_secs()))
+/// A duration in the largest unit of which it has at least two.
+fn rounded(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(86_400, "days"), (3600, "hours"), (60, "minutes")];
+    let unit = units.into_iter().find(|(length, _)| seconds >= 2 * length);
+    let (length, name) = unit.unwrap_or((1, "seconds"));
+    format!("{} {name}", seconds / length)
 }

@@ -6,11 +6,13 @@
 //! ends messages that take too long.
 
 mod exports;
+mod incoming;
 mod metered;
 mod network;
 mod options;
 mod peer_guard;
 mod peer_memory;
+mod question;
 mod reader;
 mod writer;
 

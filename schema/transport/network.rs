@@ -63,7 +63,7 @@ impl Connection<Side> for GuardedConnection {
             guard.room().await?;
             let received = received.await?;
             if let Some(message) = &received {
-                let size = guard.on_message();
+                let size = guard.incoming.end_message();
                 admit(&guard, message.get_body()?.get_as()?, size)?;
             }
             Ok(received)

@@ -40,6 +40,9 @@ pub const CALL_COST: usize = 4 * 1024;
 pub const KEPT_COST: usize = 512;
 /// What a TLS handshake costs beside the bytes that have come in, in bytes (measured).
 pub const HANDSHAKE_COST: usize = 12 * 1024;
+/// The part of a peer's share that a handshake may take, so that all that there are at once leave a third of the
+/// memory to those who have shown who they are.
+pub const STRANGERS_PART: usize = 64;
 /// What a capability costs that the peer has not released, in bytes (measured with `directory`).
 pub const EXPORT_COST: usize = 1024;
 /// Calls that may wait for the answers of each other: the library resolves them by recursion.

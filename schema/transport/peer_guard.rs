@@ -15,16 +15,15 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 use super::exports::Exports;
+use super::incoming::Incoming;
 use super::options::{
     CALL_COST, EXPORT_COST, HANDSHAKE_COST, KEPT_COST, LARGE_ANSWERS, MAX_PIPELINE_DEPTH,
-    MESSAGE_TIMEOUT, MESSAGES_PER_TURN, MIN_SHARE, SEND_QUEUE_LIMIT, SERVICE_READ_LIMIT,
-    SHARE_RECHECK, STALL_TIMEOUT,
+    MESSAGE_TIMEOUT, MESSAGES_PER_TURN, MIN_SHARE, SEND_QUEUE_LIMIT, SHARE_RECHECK, STALL_TIMEOUT,
+    STRANGERS_PART,
 };
 use super::peer_memory::PeerMemory;
+use super::question::Question;
 use super::writer::SendQueue;
-
-/// Bytes of a message that tell how much it claims.
-const HEADER: usize = 8;
 
 /// The guard of one connection. It counts, pauses reading, and says when the connection should drain.
 pub struct PeerGuard {
@@ -45,35 +44,16 @@ pub struct PeerGuard {
     messages: Cell<u32>,
     pub(super) queue: Rc<SendQueue>,
 
-    /// Bytes that have arrived of a message that is not complete, and its first ones.
-    partial: Cell<usize>,
-    header: Cell<[u8; HEADER]>,
-    /// Bytes that have arrived encrypted and are not decoded, and what their decoder needs.
-    undecoded: Cell<usize>,
-    /// Bytes that the message claims, which the library allocates as soon as it knows.
-    claimed: Cell<usize>,
-    /// When the message that the reader waits for must be complete; `None` between messages.
-    message_due: Cell<Option<Instant>>,
-    timer: RefCell<Pin<Box<Sleep>>>,
-}
-
-/// A bootstrap or a call that capnp-rpc holds.
-struct Question {
-    /// Bytes that it holds.
-    cost: usize,
-    /// Calls that wait for each other, up to and with this one.
-    depth: u8,
-    has_dependents: bool,
-    is_answered: bool,
-    is_finished: bool,
-    /// The capabilities in its answer.
-    exports: Vec<u32>,
+    pub(super) incoming: Incoming,
+    /// Whether the peer has shown who it is, where it must.
+    is_admitted: Cell<bool>,
+    /// Of an idle peer.
+    recheck: RefCell<Pin<Box<Sleep>>>,
 }
 
 impl PeerGuard {
     /// The guard of a new connection of a process whose peers hold `memory`.
     pub fn new(memory: PeerMemory) -> Rc<Self> {
-        let first_due = Instant::now() + MESSAGE_TIMEOUT;
         Rc::new(Self {
             memory,
             reported: Cell::default(),
@@ -85,12 +65,9 @@ impl PeerGuard {
             large_answers: Semaphore::new(LARGE_ANSWERS),
             messages: Cell::default(),
             queue: Rc::default(),
-            partial: Cell::default(),
-            header: Cell::default(),
-            undecoded: Cell::default(),
-            claimed: Cell::default(),
-            message_due: Cell::new(Some(first_due)),
-            timer: RefCell::new(Box::pin(sleep_until(first_due))),
+            incoming: Incoming::new(),
+            is_admitted: Cell::new(true),
+            recheck: RefCell::new(Box::pin(sleep_until(Instant::now()))),
         })
     }
 
@@ -144,14 +121,9 @@ impl PeerGuard {
 
     /// Tells the process what this peer holds, and returns it.
     fn report(&self) -> usize {
-        let held = self.open.get() + self.incoming() + self.queue.len();
+        let held = self.open.get() + self.incoming.bytes() + self.queue.len();
         self.memory.change(self.reported.replace(held), held);
         held
-    }
-
-    /// What the message that has begun takes.
-    fn incoming(&self) -> usize {
-        self.partial.get().max(self.claimed.get()) + self.undecoded.get()
     }
 
     /// Runs a handshake to its end, which must come within the time for the first message.
@@ -159,88 +131,65 @@ impl PeerGuard {
         &self,
         handshake: impl Future<Output = io::Result<T>>,
     ) -> io::Result<T> {
-        let due = self.message_due.get().unwrap_or_else(Instant::now);
-        self.undecoded.set(HANDSHAKE_COST);
-        self.report();
+        let due = self.incoming.due().unwrap_or_else(Instant::now);
+        self.is_admitted.set(false);
+        self.on_undecoded(HANDSHAKE_COST)?;
         let done = timeout_at(due, handshake).await?;
-        self.undecoded.set(0);
+        self.is_admitted.set(true);
+        self.incoming.set_decoded();
         self.report();
         done
     }
 
     /// Takes note of bytes below the messages. Fails when they take more memory than there is for them.
     pub(super) fn on_undecoded(&self, bytes: usize) -> io::Result<()> {
-        self.undecoded.set(self.undecoded.get() + bytes);
-        if self.incoming() > MIN_SHARE && self.report() > self.memory.share() {
+        self.incoming.add_undecoded(bytes);
+        if self.is_admitted.get() {
+            return self.check_incoming();
+        }
+        // Who has not shown who it is leaves room for those who have.
+        if self.report() > self.memory.share() / STRANGERS_PART {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         Ok(())
-    }
-
-    /// Takes note that a decoder has handed on what it had. What is left of its last read fits the buffer that it
-    /// keeps.
-    pub(super) fn on_decoded(&self) {
-        self.undecoded.set(0);
     }
 
     /// Takes note of bytes of a message. Fails when it claims more memory than there is for it.
     pub(super) fn on_received(&self, bytes: &[u8]) -> io::Result<()> {
-        let before = self.partial.replace(self.partial.get() + bytes.len());
-        if before >= HEADER {
-            return Ok(());
-        }
-        let mut header = self.header.get();
-        for (to, from) in header[before..].iter_mut().zip(bytes) {
-            *to = *from;
-        }
-        self.header.set(header);
-        if self.partial.get() < HEADER {
-            return Ok(());
-        }
-
-        self.claimed.set(claimed_bytes(header));
-        if self.incoming() > MIN_SHARE && self.report() > self.memory.share() {
-            return Err(io::ErrorKind::OutOfMemory.into());
+        if self.incoming.add(bytes) {
+            self.check_incoming()?;
         }
         Ok(())
     }
 
-    /// Takes note of the end of a message, and returns its size.
-    pub(super) fn on_message(&self) -> usize {
-        self.message_due.set(None);
-        self.claimed.set(0);
-        self.partial.take()
+    /// Fails when what comes in takes more memory than there is for it.
+    fn check_incoming(&self) -> io::Result<()> {
+        if self.incoming.bytes() > MIN_SHARE && self.report() > self.memory.share() {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        Ok(())
     }
 
     /// Completes with an error when a message is overdue, or takes more memory than there is for it. Call
     /// it when there is nothing to read.
     pub(super) fn poll_overdue(&self, cx: &mut Context) -> Poll<io::Error> {
-        if self.incoming() > MIN_SHARE && self.report() > self.memory.share() {
-            return Poll::Ready(io::ErrorKind::OutOfMemory.into());
+        if let Err(error) = self.check_incoming() {
+            return Poll::Ready(error);
         }
-        let has_begun = self.partial.get() > 0 || self.undecoded.get() > 0;
-        if self.message_due.get().is_none() && has_begun {
-            self.message_due.set(Some(Instant::now() + MESSAGE_TIMEOUT));
+        if let Some(overdue) = self.incoming.poll_overdue(cx) {
+            return overdue.map(|()| io::ErrorKind::TimedOut.into());
         }
-        let Some(due) = self.message_due.get() else {
-            self.poll_kept(cx);
-            return Poll::Pending;
-        };
-        let mut timer = self.timer.borrow_mut();
-        if timer.deadline() != due {
-            timer.as_mut().reset(due);
-        }
-        let overdue = timer.as_mut().poll(cx);
-        overdue.map(|()| io::ErrorKind::TimedOut.into())
+        self.poll_kept(cx);
+        Poll::Pending
     }
 
     /// Looks from time to time at what an idle peer keeps: how much it may be depends on the others.
     fn poll_kept(&self, cx: &mut Context) {
-        let mut timer = self.timer.borrow_mut();
-        while self.reported.get() > MIN_SHARE && timer.as_mut().poll(cx).is_ready() {
+        let mut recheck = self.recheck.borrow_mut();
+        while self.reported.get() > MIN_SHARE && recheck.as_mut().poll(cx).is_ready() {
             self.report();
             self.check_kept();
-            timer.as_mut().reset(Instant::now() + MESSAGE_TIMEOUT);
+            recheck.as_mut().reset(Instant::now() + MESSAGE_TIMEOUT);
         }
     }
 
@@ -356,27 +305,6 @@ impl PeerGuard {
         // Now, because an honest peer that has been answered may say nothing more.
         self.report();
         self.queue.released.notify_waiters();
-    }
-}
-
-/// The bytes that a message claims in its first ones (Cap'n Proto encoding, "Serialization over a stream"):
-/// the number of segments less one, and the words of the first. Of several segments, as many as there may be.
-fn claimed_bytes([a, b, c, d, words @ ..]: [u8; HEADER]) -> usize {
-    let limit = SERVICE_READ_LIMIT * 8;
-    match u32::from_le_bytes([a, b, c, d]) {
-        0 => limit.min(8 * u32::from_le_bytes(words) as usize),
-        _ => limit,
-    }
-}
-
-impl Question {
-    /// The part of its cost that only the peer can have released.
-    fn kept(&self) -> usize {
-        if self.is_answered || self.is_finished {
-            self.cost
-        } else {
-            0
-        }
     }
 }
 

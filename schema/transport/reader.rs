@@ -44,7 +44,7 @@ impl<S: AsyncRead + Unpin> MessageReader<S> {
         if let Poll::Ready(done) = Pin::new(&mut self.socket).poll_read(cx, &mut read) {
             self.unread = 0..read.filled().len();
             if let Some(guard) = &self.guard {
-                guard.on_decoded();
+                guard.incoming.set_decoded();
             }
             return Poll::Ready(done.or_else(or_end_of_stream));
         }

@@ -65,7 +65,12 @@ fn file_that_cannot_be_used_is_refused_by_name_and_reason() {
             &good.key,
             "no certificate in PEM",
         ),
-        (expired.clone(), "RPC_TLS_CERT", &expired.cert, "expired 1m"),
+        (
+            expired.clone(),
+            "RPC_TLS_CERT",
+            &expired.cert,
+            "its certificate expired 6",
+        ),
         (
             with_key(&good.cert),
             "RPC_TLS_KEY",
