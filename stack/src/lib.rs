@@ -37,6 +37,7 @@ pub struct Settings {
 struct Services {
     users: users_svc::Settings,
     gateway: gateway::Settings,
+    auth: gateway::Auth,
     users_listener: TcpListener,
     gateway_listener: TcpListener,
 }
@@ -49,6 +50,8 @@ pub fn run(settings: &Settings, shutdown: &CancellationToken) -> anyhow::Result<
         let users: users_svc::Settings = parse_from(["users-svc", "--database-url", url])?;
         users.check()?;
     }
+    let gateway: gateway::Settings = parse_from(["gateway"])?;
+    let auth = gateway::Auth::start(gateway.api_keys_file.as_ref())?;
     // Ports first: they are what most often stands in the way, and cost nothing to try.
     let (gateway_listener, users_listener) = listeners()?;
     let mut server = None;
@@ -71,6 +74,7 @@ pub fn run(settings: &Settings, shutdown: &CancellationToken) -> anyhow::Result<
     let services = Services {
         users,
         gateway: parse_from(["gateway", "--users-addr", &users_addr])?,
+        auth,
         users_listener,
         gateway_listener,
     };
@@ -95,8 +99,14 @@ impl Services {
 
             let users =
                 scope.spawn(|| users_svc::run(&self.users, self.users_listener, &stop_users));
-            let gateway =
-                scope.spawn(|| gateway::run(&self.gateway, self.gateway_listener, &stop_gateway));
+            let gateway = scope.spawn(|| {
+                gateway::run(
+                    &self.gateway,
+                    self.auth,
+                    self.gateway_listener,
+                    &stop_gateway,
+                )
+            });
 
             let mut announced = false;
             while !gateway.is_finished() {

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
-use gateway::Settings;
+use gateway::{Auth, Settings};
 use tokio_util::sync::CancellationToken;
 
 pub use crate::fake_users::{Answer, FakeUsers};
@@ -47,7 +47,9 @@ impl Gateway {
         let addr = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
-        let thread = std::thread::spawn(move || gateway::run(&settings, listener, &token));
+        let auth = Auth::start(settings.api_keys_file.as_ref()).unwrap();
+        let run = move || gateway::run(&settings, auth, listener, &token);
+        let thread = std::thread::spawn(run);
         Self {
             addr,
             shutdown,
