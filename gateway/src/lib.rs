@@ -18,6 +18,7 @@ mod settings;
 mod telemetry;
 mod upstream;
 mod users;
+mod users_query;
 mod write_guard;
 
 use std::{io, net::TcpListener, sync::Arc};
@@ -39,7 +40,7 @@ pub use settings::{Command, Settings};
 /// Serves HTTP on `listener`, to those whom `auth` knows, until `shutdown`, then drains.
 pub fn run(
     settings: &Settings,
-    auth: Auth,
+    auth: &Auth,
     listener: TcpListener,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {

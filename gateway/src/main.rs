@@ -23,6 +23,6 @@ fn run() -> anyhow::Result<ExitCode> {
     let auth = Auth::start(settings.api_keys_file.as_ref())?;
     let process = Process::start("gateway", &settings.process)?;
     let listener = listen("HTTP_ADDR", settings.http_addr)?;
-    gateway::run(&settings, auth, listener, &process.shutdown)?;
+    gateway::run(&settings, &auth, listener, &process.shutdown)?;
     Ok(ExitCode::SUCCESS)
 }

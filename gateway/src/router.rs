@@ -216,6 +216,10 @@ fn parameter<'a>(template: &str, path: &'a str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn template_of(path: &str) -> Option<(&'static str, &str)> {
@@ -257,14 +261,34 @@ mod tests {
         }
     }
 
+    /// The operations that the document describes, as `GET /users/{id}`, with the scopes they need.
+    fn documented(has_api_keys: bool) -> BTreeMap<String, Value> {
+        let document: Value = serde_json::from_str(docs::openapi::document(has_api_keys)).unwrap();
+        let paths = document["paths"].as_object().unwrap().iter();
+        let operations = paths.flat_map(|(path, operations)| {
+            let operations = operations.as_object().unwrap().iter();
+            operations.map(move |(method, operation)| {
+                let name = format!("{} {path}", method.to_uppercase());
+                (name, operation["security"][0]["apiKey"].clone())
+            })
+        });
+        operations.collect()
+    }
+
     #[test]
-    fn documented_paths_are_those_of_the_routes() {
-        let document: serde_json::Value = serde_json::from_str(docs::openapi::document()).unwrap();
-        let documented: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        let undocumented = ["/openapi.json", "/docs", "/docs/{file}"];
-        let mut routes: Vec<&str> = ROUTES.iter().map(|route| route.template).collect();
-        routes.retain(|template| !undocumented.contains(template));
-        routes.sort_unstable();
-        assert_eq!(documented, routes);
+    fn document_describes_the_routes_and_the_scopes_that_they_need() {
+        let is_documented =
+            |route: &&Route| !["/openapi.json", "/docs", "/docs/{file}"].contains(&route.template);
+        for has_api_keys in [true, false] {
+            let offered = ROUTES.iter().filter(is_documented).filter_map(|route| {
+                let scopes = match route.access {
+                    Scoped(scope) | KeyOnly(scope) if has_api_keys => json!([scope.name()]),
+                    KeyOnly(_) => return None,
+                    _ => Value::Null,
+                };
+                Some((format!("{} {}", route.method, route.template), scopes))
+            });
+            assert_eq!(documented(has_api_keys), offered.collect());
+        }
     }
 }

@@ -27,10 +27,9 @@ pub fn make_key(name: &PrincipalName, scopes: &Scopes) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// 256 bits of the operating system's generator.
-fn random_key() -> anyhow::Result<String> {
-    let mut random = [0; 32];
-    getrandom::fill(&mut random)?;
-    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(PREFIX.to_owned() + &digits)
+/// A key with 256 bits of the operating system's generator.
+fn random_key() -> Result<String, getrandom::Error> {
+    let bits = getrandom::u64;
+    let (a, b, c, d) = (bits()?, bits()?, bits()?, bits()?);
+    Ok(format!("{PREFIX}{a:016x}{b:016x}{c:016x}{d:016x}"))
 }

@@ -48,7 +48,7 @@ impl Gateway {
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
         let auth = Auth::start(settings.api_keys_file.as_ref()).unwrap();
-        let run = move || gateway::run(&settings, auth, listener, &token);
+        let run = move || gateway::run(&settings, &auth, listener, &token);
         let thread = std::thread::spawn(run);
         Self {
             addr,
