@@ -102,7 +102,7 @@ impl Services {
             let gateway = scope.spawn(|| {
                 gateway::run(
                     &self.gateway,
-                    self.auth,
+                    &self.auth,
                     self.gateway_listener,
                     &stop_gateway,
                 )
