@@ -108,3 +108,101 @@ impl fmt::Display for KeyDigest {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use credentials::CredentialFile;
+
+    use super::*;
+
+    /// The SHA-256 of `abc` and of nothing (FIPS 180-4's examples).
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    const NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn parse(text: &str) -> anyhow::Result<KeyList> {
+        KeyList::parse(&Content {
+            file: CredentialFile::new("API_KEYS_FILE", "/keys"),
+            bytes: text.into(),
+        })
+    }
+
+    #[test]
+    fn key_is_found_by_its_digest_with_its_name_and_scopes() {
+        let shouted = ABC.to_uppercase();
+        let list =
+            format!("# Ours\n\nshop\tcreate  {shouted}\r\n  # Theirs\nb.-_1 read,create {NOTHING}");
+        let list = parse(&list).unwrap();
+        let described = |key: &[u8]| {
+            let principal = list.find(key)?;
+            Some(format!("{} {}", principal.name.as_str(), principal.scopes))
+        };
+        assert_eq!(described(b"abc").unwrap(), "shop create");
+        assert_eq!(described(b"").unwrap(), "b.-_1 read,create");
+        assert_eq!(described(b"abd"), None);
+    }
+
+    #[test]
+    fn two_lines_of_one_name_are_two_keys_of_one_principal() {
+        let list = parse(&format!("shop create {ABC}\nshop read {NOTHING}")).unwrap();
+        let name = |key: &[u8]| list.find(key).unwrap().name.clone();
+        assert_eq!(name(b"abc"), name(b""));
+    }
+
+    #[test]
+    fn comment_alone_is_a_list_without_keys() {
+        assert!(parse("# Nobody, for now").unwrap().find(b"abc").is_none());
+    }
+
+    #[test]
+    fn wrong_line_is_named_by_its_number_and_not_shown() {
+        let sixty_five = format!("s create {ABC}0");
+        let signed = format!("s create +{}", &ABC[1..]);
+        let (twice, long) = (format!("s create {ABC}"), "s".repeat(65));
+        for (line, what) in [
+            ("secret", "must be a name, scopes and the SHA-256 of a key"),
+            (
+                &format!("s create {ABC} secret"),
+                "must be a name, scopes and",
+            ),
+            (
+                &format!("secret/ create {ABC}"),
+                "the name must be 1 to 64 characters",
+            ),
+            (
+                &format!("{long} create {ABC}"),
+                "the name must be 1 to 64 characters",
+            ),
+            (
+                &format!("s secret {ABC}"),
+                "the scopes must be create, read or create,read",
+            ),
+            (
+                &format!("s create, {ABC}"),
+                "the scopes must be create, read or create,read",
+            ),
+            (
+                "s create secret",
+                "the SHA-256 of the key must be 64 hexadecimal digits",
+            ),
+            (&sixty_five, "must be 64 hexadecimal digits"),
+            (&signed, "must be 64 hexadecimal digits"),
+            (&twice, "the same key must not be in two lines"),
+        ] {
+            let list = format!("# Ours\nshop read {ABC}\n\n{line}\nsecret");
+            let error = parse(&list).unwrap_err().to_string();
+            assert!(
+                error.starts_with("API_KEYS_FILE=/keys: line 4: "),
+                "{error}"
+            );
+            assert!(error.contains(what), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn file_that_is_empty_is_refused() {
+        for empty in ["", "\n", " \n\t\n"] {
+            assert!(parse(empty).is_err(), "{empty:?}");
+        }
+    }
+}

@@ -110,3 +110,42 @@ fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
     let token = token.trim_ascii();
     (scheme.eq_ignore_ascii_case(b"Bearer ") && !token.is_empty()).then_some(token)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token_of(values: &[&str]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            let value = HeaderValue::from_str(value).unwrap();
+            headers.append(header::AUTHORIZATION, value);
+        }
+        let token = bearer_token(&headers)?;
+        Some(String::from_utf8(token.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn token_is_what_follows_the_scheme_in_any_letter_case() {
+        for value in ["Bearer usk_1", "bearer usk_1", "BEARER   usk_1"] {
+            assert_eq!(token_of(&[value]).as_deref(), Some("usk_1"), "{value}");
+        }
+    }
+
+    #[test]
+    fn header_of_another_form_has_no_token() {
+        for values in [
+            &[][..],
+            &[""],
+            &["Bearer"],
+            &["Bearer "],
+            &["usk_1"],
+            &["Basic dXNrXzE="],
+            &["Bearerusk_1"],
+            &["Bearer usk_1", "Bearer usk_1"],
+            &["Bearer usk_1", "Basic dXNrXzE="],
+        ] {
+            assert_eq!(token_of(values), None, "{values:?}");
+        }
+    }
+}
