@@ -33,20 +33,20 @@ use crate::limits::{SOCKET_BUFFER, WRITE_TIMEOUT};
 use crate::{router::Router, server::HttpWorker};
 use crate::{telemetry::Telemetry, upstream::Users};
 
-pub use auth::{Auth, new_key::make_key};
+pub use auth::new_key::make_key;
 pub use healthcheck::{healthcheck, ready};
 pub use settings::{Command, Settings};
 
-/// Serves HTTP on `listener`, to those whom `auth` knows, until `shutdown`, then drains.
+/// Serves HTTP on `listener` until `shutdown`, then drains.
 pub fn run(
     settings: &Settings,
-    auth: &Auth,
     listener: TcpListener,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     tracing::info!(addr = %listener.local_addr()?, users = %settings.users_addr, "gateway listening");
     limit_socket_memory(&listener)?;
     let resolver = Resolver::start(&settings.users_addr, settings.users_tls.client()?);
+    let auth = settings.auth()?;
     let in_flight = Arc::new(Semaphore::new(settings.max_in_flight));
     workers::run(listener, &settings.process, shutdown, || {
         let router = Router {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use gateway::{Auth, Command, Settings};
+use gateway::{Command, Settings};
 use service_runtime::process::{self, Process, listen};
 use service_runtime::{logging, settings};
 
@@ -19,10 +19,9 @@ fn run() -> anyhow::Result<ExitCode> {
     }
     logging::init(settings.process.log_format, &settings.process.rust_log);
     // Refuses bad files before any socket opens.
-    settings.users_tls.client()?;
-    let auth = Auth::start(settings.api_keys_file.as_ref())?;
+    settings.check()?;
     let process = Process::start("gateway", &settings.process)?;
     let listener = listen("HTTP_ADDR", settings.http_addr)?;
-    gateway::run(&settings, &auth, listener, &process.shutdown)?;
+    gateway::run(&settings, listener, &process.shutdown)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ use credentials::{ClientTls, all_or_none};
 use service_runtime::settings::{ProcessSettings, listen_addr, milliseconds, number};
 use users_client::Endpoints;
 
+use crate::auth::Auth;
 use crate::auth::principal::{PrincipalName, Scopes};
 
 /// HTTP gateway of the users service: takes `POST /users` and `GET /users/{id}`, and calls the
@@ -104,6 +105,20 @@ impl UsersTls {
             ("USERS_TLS_CA", self.ca.as_ref()),
         ]);
         files?.map(ClientTls::mutual).transpose()
+    }
+}
+
+impl Settings {
+    /// Refuses files that cannot be used.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.users_tls.client()?;
+        self.auth()?;
+        Ok(())
+    }
+
+    /// Whose API keys are accepted.
+    pub(crate) fn auth(&self) -> anyhow::Result<Auth> {
+        Auth::start(self.api_keys_file.as_deref())
     }
 }
 

@@ -37,7 +37,6 @@ pub struct Settings {
 struct Services {
     users: users_svc::Settings,
     gateway: gateway::Settings,
-    auth: gateway::Auth,
     users_listener: TcpListener,
     gateway_listener: TcpListener,
 }
@@ -45,13 +44,13 @@ struct Services {
 /// Runs the system until `shutdown`, or until a part of it fails. Everything that was started has
 /// stopped when it returns.
 pub fn run(settings: &Settings, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    // Bad values are refused before anything listens.
     if let Some(url) = &settings.database_url {
-        // Refused before anything listens.
         let users: users_svc::Settings = parse_from(["users-svc", "--database-url", url])?;
         users.check()?;
     }
     let gateway: gateway::Settings = parse_from(["gateway"])?;
-    let auth = gateway::Auth::start(gateway.api_keys_file.as_ref())?;
+    gateway.check()?;
     // Ports first: they are what most often stands in the way, and cost nothing to try.
     let (gateway_listener, users_listener) = listeners()?;
     let mut server = None;
@@ -74,7 +73,6 @@ pub fn run(settings: &Settings, shutdown: &CancellationToken) -> anyhow::Result<
     let services = Services {
         users,
         gateway: parse_from(["gateway", "--users-addr", &users_addr])?,
-        auth,
         users_listener,
         gateway_listener,
     };
@@ -99,14 +97,8 @@ impl Services {
 
             let users =
                 scope.spawn(|| users_svc::run(&self.users, self.users_listener, &stop_users));
-            let gateway = scope.spawn(|| {
-                gateway::run(
-                    &self.gateway,
-                    &self.auth,
-                    self.gateway_listener,
-                    &stop_gateway,
-                )
-            });
+            let gateway =
+                scope.spawn(|| gateway::run(&self.gateway, self.gateway_listener, &stop_gateway));
 
             let mut announced = false;
             while !gateway.is_finished() {

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use e2e::{System, binary, eventually, under_load};
+use e2e::{Program, System, binary, eventually, under_load};
 
 /// A key that `gateway keys` made, and its line for the file.
 struct ApiKey {
@@ -216,4 +216,22 @@ fn broken_list_of_keys_keeps_the_one_before_it() {
     fs::remove_file(dir.path().join("keys")).unwrap();
     system.gateway.wait_for("No such file");
     assert_eq!(shop.create("john@example.com", "John").status, 201);
+}
+
+#[test]
+fn list_of_keys_that_is_wrong_at_start_is_refused_by_its_file_and_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = dir.path().join("keys");
+    fs::write(&keys, "# Ours\nshop create hunter2\n").unwrap();
+    let missing = dir.path().join("missing");
+    for (file, what) in [(&keys, "line 2: the SHA-256"), (&missing, "No such file")] {
+        let file = file.to_str().unwrap();
+        for service in ["gateway", "stack"] {
+            let settings = [("API_KEYS_FILE", file), ("HTTP_ADDR", "127.0.0.1:0")];
+            let mut program = Program::start(&binary(service), Path::new("/"), &settings);
+            assert!(!program.ended().success(), "{service}");
+            let said = program.wait_for(&format!("API_KEYS_FILE={file}: {what}"));
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
 }

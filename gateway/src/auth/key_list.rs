@@ -22,12 +22,12 @@ impl KeyList {
     /// The error names the first line that is wrong, and shows nothing of it.
     pub fn parse(content: &Content) -> anyhow::Result<Self> {
         let text = String::from_utf8_lossy(&content.bytes);
-        let mut keys = HashMap::new();
         // A file that is about to be written anew is empty for a moment. A comment alone says that no key is valid.
         if text.trim().is_empty() {
             let what = "is empty; a file without keys must have a comment (#)";
             return Err(content.file.error(what));
         }
+        let mut keys = HashMap::new();
         for (line, number) in text.lines().map(str::trim).zip(1..) {
             if line.is_empty() || line.starts_with('#') {
                 continue;

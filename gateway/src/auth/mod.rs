@@ -4,7 +4,7 @@ pub mod key_list;
 pub mod new_key;
 pub mod principal;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use credentials::{CredentialFile, Watched};
@@ -37,7 +37,7 @@ impl Auth {
     /// Reads the file with the API keys, and watches it. Without a file everyone is anonymous.
     ///
     /// Fails when the file cannot be used; the error names it, its variable and the line.
-    pub fn start(api_keys_file: Option<&PathBuf>) -> anyhow::Result<Self> {
+    pub fn start(api_keys_file: Option<&Path>) -> anyhow::Result<Self> {
         let watch = |path| {
             let file = CredentialFile::new("API_KEYS_FILE", path);
             let parse = |contents: &[_]| KeyList::parse(&contents[0]);

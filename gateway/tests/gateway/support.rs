@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
-use gateway::{Auth, Settings};
+use gateway::Settings;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::fake_users::{Answer, FakeUsers, JANES_ID};
@@ -57,9 +57,7 @@ impl Gateway {
         let addr = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
-        let auth = Auth::start(settings.api_keys_file.as_ref()).unwrap();
-        let run = move || gateway::run(&settings, &auth, listener, &token);
-        let thread = std::thread::spawn(run);
+        let thread = std::thread::spawn(move || gateway::run(&settings, listener, &token));
         Self {
             addr,
             shutdown,
