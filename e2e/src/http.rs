@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use ureq::{Agent, Body, http::Response};
+use ureq::{Agent, Body, RequestBuilder, http::Response};
 
 use crate::eventually;
 
@@ -12,6 +12,7 @@ use crate::eventually;
 pub struct Http {
     agent: Agent,
     pub base: String,
+    api_key: Option<String>,
 }
 
 /// What a gateway answered.
@@ -33,6 +34,23 @@ impl Http {
         Self {
             agent: config.build().into(),
             base: format!("http://localhost:{port}"),
+            api_key: None,
+        }
+    }
+
+    /// The same, with an API key.
+    pub fn with_api_key(&self, key: &str) -> Self {
+        Self {
+            api_key: Some(key.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    /// Adds the API key, if there is one.
+    fn authorize<T>(&self, request: RequestBuilder<T>) -> RequestBuilder<T> {
+        match &self.api_key {
+            Some(key) => request.header("Authorization", format!("Bearer {key}")),
+            None => request,
         }
     }
 
@@ -56,7 +74,7 @@ impl Http {
         name: &str,
         key: Option<&str>,
     ) -> Result<Answer, ureq::Error> {
-        let mut request = self.agent.post(format!("{}/users", self.base));
+        let mut request = self.authorize(self.agent.post(format!("{}/users", self.base)));
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
         }
@@ -66,11 +84,12 @@ impl Http {
     /// Posts any JSON where users are created.
     pub fn post(&self, body: &Value) -> Answer {
         let request = self.agent.post(format!("{}/users", self.base));
-        answer(request.send_json(body)).unwrap()
+        answer(self.authorize(request).send_json(body)).unwrap()
     }
 
     pub fn get(&self, path: &str) -> Answer {
-        answer(self.agent.get(format!("{}{path}", self.base)).call()).unwrap()
+        let request = self.agent.get(format!("{}{path}", self.base));
+        answer(self.authorize(request).call()).unwrap()
     }
 
     pub fn is_ready(&self) -> bool {

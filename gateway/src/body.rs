@@ -11,15 +11,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use warp::http::{HeaderMap, HeaderValue, header};
 
-use crate::field_error::FieldError;
+use crate::field_error::{FieldError, MAX_ERRORS};
 use crate::limits::{BODY_TIMEOUT, MAX_BODY_KIB};
 use crate::problem::Problem;
 use crate::request_context::Body;
 
-/// Errors to list of a body that has nothing but errors.
-const MAX_ERRORS: usize = 16;
-/// Characters to show of the name of a member that should not be there.
-const MAX_NAME_SHOWN: usize = 64;
 /// The members of a user to create.
 const MEMBERS: [&str; 2] = ["email", "name"];
 
@@ -64,6 +60,26 @@ pub struct User {
     pub email: String,
     #[schema(examples("Jane Doe"))]
     pub name: String,
+}
+
+/// Users, as the answer to a search or a page of all of them.
+#[derive(Debug, serde::Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserList {
+    pub users: Vec<User>,
+    /// The `pageToken` of the next page. Left out when there are no more users.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_page_token: Option<String>,
+}
+
+impl UserList {
+    /// A list with the token of what comes after it; empty: nothing does.
+    pub fn new(users: Vec<users_client::User>, next_page_token: String) -> Self {
+        Self {
+            users: users.into_iter().map(User::from).collect(),
+            next_page_token: Some(next_page_token).filter(|token| !token.is_empty()),
+        }
+    }
 }
 
 impl From<users_client::User> for User {
@@ -124,7 +140,9 @@ pub fn decode(bytes: &[u8]) -> Result<(NewUser, Vec<FieldError>), Problem> {
 
     for (name, value) in MEMBERS.iter().zip(&members.values) {
         if value.is_none() {
-            members.errors.push(FieldError::new(name, "is required"));
+            members
+                .errors
+                .push(FieldError::of_member(name, "is required"));
         }
     }
     let [email, name] = members.values.map(Option::unwrap_or_default);
@@ -155,8 +173,7 @@ impl Members {
 
     fn error(&mut self, name: &str, detail: &str) {
         if self.errors.len() < MAX_ERRORS {
-            let name: String = name.chars().take(MAX_NAME_SHOWN).collect();
-            self.errors.push(FieldError::new(&name, detail));
+            self.errors.push(FieldError::of_member(name, detail));
         }
     }
 }
@@ -190,7 +207,9 @@ mod tests {
     fn errors_of(body: &str) -> Vec<(String, String)> {
         let (_, errors) = decode(body.as_bytes()).unwrap();
         let errors = errors.into_iter();
-        errors.map(|error| (error.pointer, error.detail)).collect()
+        errors
+            .map(|error| (error.pointer.unwrap(), error.detail))
+            .collect()
     }
 
     fn expected<const N: usize>(errors: [(&str, &str); N]) -> [(String, String); N] {

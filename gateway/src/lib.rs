@@ -1,9 +1,11 @@
 //! HTTP in, Cap'n Proto out. No business rule and no SQL: it decodes, calls and encodes.
 
+mod auth;
 mod body;
 mod docs;
 mod field_error;
 mod healthcheck;
+mod host;
 mod idempotency;
 mod limits;
 mod probes;
@@ -16,6 +18,7 @@ mod settings;
 mod telemetry;
 mod upstream;
 mod users;
+mod users_query;
 mod write_guard;
 
 use std::{io, net::TcpListener, sync::Arc};
@@ -30,6 +33,7 @@ use crate::limits::{SOCKET_BUFFER, WRITE_TIMEOUT};
 use crate::{router::Router, server::HttpWorker};
 use crate::{telemetry::Telemetry, upstream::Users};
 
+pub use auth::new_key::make_key;
 pub use healthcheck::{healthcheck, ready};
 pub use settings::{Command, Settings};
 
@@ -42,6 +46,7 @@ pub fn run(
     tracing::info!(addr = %listener.local_addr()?, users = %settings.users_addr, "gateway listening");
     limit_socket_memory(&listener)?;
     let resolver = Resolver::start(&settings.users_addr, settings.users_tls.client()?);
+    let auth = settings.auth()?;
     let in_flight = Arc::new(Semaphore::new(settings.max_in_flight));
     workers::run(listener, &settings.process, shutdown, || {
         let router = Router {
@@ -50,6 +55,7 @@ pub fn run(
                 in_flight.clone(),
                 settings.request_timeout,
             ),
+            auth: auth.clone(),
             telemetry: Telemetry::new(),
             shutdown: shutdown.clone(),
         };

@@ -12,12 +12,14 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<ExitCode> {
     let settings: Settings = settings::parse()?;
-    if let Some(Command::Healthcheck) = settings.command {
-        return Ok(gateway::healthcheck(&settings));
+    match &settings.command {
+        Some(Command::Healthcheck) => return Ok(gateway::healthcheck(&settings)),
+        Some(Command::Keys { name, scopes }) => return gateway::make_key(name, scopes),
+        None => {}
     }
     logging::init(settings.process.log_format, &settings.process.rust_log);
     // Refuses bad files before any socket opens.
-    settings.users_tls.client()?;
+    settings.check()?;
     let process = Process::start("gateway", &settings.process)?;
     let listener = listen("HTTP_ADDR", settings.http_addr)?;
     gateway::run(&settings, listener, &process.shutdown)?;

@@ -20,7 +20,7 @@ pub struct Problem {
     pub status: u16,
     /// What was wrong, or what would be right.
     detail: Box<str>,
-    /// Everything that is wrong with the body; while the users service cannot be asked, with its shape.
+    /// Everything that is wrong with the body or the query; while the users service cannot be asked, with its shape.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
     /// The request's id, as in the header `X-Request-Id`.
@@ -87,9 +87,21 @@ problems! {
     /// Values that break rules, all of them listed.
     invalid: 400 "invalid" "Invalid request",
         "The body breaks the rules listed in errors.";
+    invalid_query: 400 "invalid" "Invalid request",
+        "The query breaks the rules listed in errors.";
     /// `Idempotency-Key` is not what its draft and the gateway ask for.
     bad_idempotency_key: 400 "bad-idempotency-key" "Bad Idempotency-Key",
         format!("Idempotency-Key must be sent once, with 1 to {MAX_IDEMPOTENCY_KEY_BYTES} visible ASCII characters.");
+
+    api_key_required: 401 "" "Unauthorized",
+        "This request needs an API key, in one header: Authorization: Bearer.", WWW_AUTHENTICATE r#"Bearer realm="users""#;
+    /// Also one that was valid once.
+    unknown_api_key: 401 "unknown-api-key" "Unknown API key",
+        "The API key is not valid.", WWW_AUTHENTICATE r#"Bearer realm="users", error="invalid_token""#;
+    /// The router adds the scope.
+    insufficient_scope: 403 "insufficient-scope" "Insufficient scope",
+        "The API key is valid, and has not the scope that WWW-Authenticate names.", WWW_AUTHENTICATE
+        r#"Bearer realm="users", error="insufficient_scope""#;
 
     not_found: 404 "" "Not Found",
         "There is nothing at this path.";
@@ -128,7 +140,7 @@ impl From<CallError> for Problem {
 }
 
 impl Problem {
-    /// Lists what is wrong with the body.
+    /// Lists what is wrong with the body or the query.
     pub fn errors(self, errors: Vec<FieldError>) -> Self {
         Self { errors, ..self }
     }

@@ -1,6 +1,6 @@
 //! The URL map, and the one pipeline that every request passes.
 
-use std::{convert::Infallible, net::Ipv6Addr, panic::AssertUnwindSafe, rc::Rc};
+use std::{convert::Infallible, panic::AssertUnwindSafe, rc::Rc};
 
 use bytes::Buf;
 use futures::{FutureExt as _, Stream, TryStreamExt as _, future::LocalBoxFuture};
@@ -11,10 +11,13 @@ use hyper_util::service::TowerToHyperService;
 use send_wrapper::SendWrapper;
 use tokio_util::sync::CancellationToken;
 use warp::Filter as _;
-use warp::http::uri::{Authority, Uri};
-use warp::http::{HeaderMap, Method, StatusCode, Version, header};
+use warp::http::{HeaderMap, Method, StatusCode, Uri, Version, header};
 use warp::path::FullPath;
 
+use crate::auth::Access::{self, KeyOnly, Open, Scoped};
+use crate::auth::Auth;
+use crate::auth::principal::Scope::{Create, Read};
+use crate::host::check_host;
 use crate::problem::Problem;
 use crate::request_context::RequestContext;
 use crate::response::{Response, empty, set};
@@ -22,13 +25,14 @@ use crate::telemetry::Telemetry;
 use crate::upstream::Users;
 use crate::{docs, probes, users};
 
-/// Makes the URL map: a row for each route, with its method, its template and its handler.
+/// Makes the URL map: a row for each route, with its method, its template, who may use it, and its handler.
 macro_rules! routes {
-    ($($method:ident $template:literal => $handler:path),* $(,)?) => {
+    ($($method:ident $template:literal $access:expr => $handler:path),* $(,)?) => {
         static ROUTES: &[Route] = &[
             $(Route {
                 method: Method::$method,
                 template: $template,
+                access: $access,
                 handler: |request| Box::pin($handler(request)),
             }),*
         ];
@@ -38,13 +42,14 @@ macro_rules! routes {
 // THE URL map. Templates are labels of metrics and names of spans too. GET takes HEAD as well; OPTIONS,
 // and 405 with its `Allow`, follow from the table.
 routes! {
-    POST "/users"        => users::create_user,
-    GET  "/users/{id}"   => users::get_user,
-    GET  "/livez"        => probes::live,
-    GET  "/readyz"       => probes::ready,
-    GET  "/openapi.json" => docs::document,
-    GET  "/docs"         => docs::redirect,
-    GET  "/docs/{file}"  => docs::file,
+    POST "/users"        Scoped(Create) => users::create_user,
+    GET  "/users"        KeyOnly(Read)  => users::list_users,
+    GET  "/users/{id}"   Scoped(Read)   => users::get_user,
+    GET  "/livez"        Open           => probes::live,
+    GET  "/readyz"       Open           => probes::ready,
+    GET  "/openapi.json" Open           => docs::document,
+    GET  "/docs"         Open           => docs::redirect,
+    GET  "/docs/{file}"  Open           => docs::file,
 }
 
 /// The template of requests that match no route.
@@ -53,12 +58,23 @@ const NO_ROUTE: &str = "other";
 struct Route {
     method: Method,
     template: &'static str,
+    access: Access,
     handler: fn(RequestContext) -> LocalBoxFuture<'static, Result<Response, Problem>>,
+}
+
+/// The head of a request.
+struct Head {
+    method: Method,
+    path: FullPath,
+    query: String,
+    version: Version,
+    headers: HeaderMap,
 }
 
 /// What the requests of one thread are answered with.
 pub struct Router {
     pub users: Users,
+    pub auth: Auth,
     pub telemetry: Telemetry,
     pub shutdown: CancellationToken,
 }
@@ -71,14 +87,23 @@ impl Router {
     {
         // warp wants to be able to send its parts to another thread; it never does.
         let router = SendWrapper::new(Rc::new(self));
+        let query = warp::query::raw().or(warp::any().map(String::new)).unify();
         let filter = warp::method()
             .and(warp::path::full())
+            .and(query)
             .and(warp::ext::get::<Version>())
             .and(warp::header::headers_cloned())
+            .map(|method, path, query, version, headers| Head {
+                method,
+                path,
+                query,
+                version,
+                headers,
+            })
             .and(warp::body::stream())
-            .then(move |method, path, version, headers, body| {
+            .then(move |head, body| {
                 let router = router.clone().take();
-                SendWrapper::new(router.respond(method, path, version, headers, body))
+                SendWrapper::new(router.respond(head, body))
             });
         let warp = TowerToHyperService::new(warp::service(filter));
 
@@ -94,31 +119,36 @@ impl Router {
         })
     }
 
-    /// The pipeline: observe, check the host, route, catch panics, finish.
+    /// The pipeline: observe, check the host, authenticate, route, catch panics, finish.
     async fn respond(
         self: Rc<Self>,
-        method: Method,
-        path: FullPath,
-        version: Version,
-        headers: HeaderMap,
+        head: Head,
         body: impl Stream<Item = Result<impl Buf, warp::Error>> + 'static,
     ) -> Response {
-        let found = check_host(version, &headers).and_then(|()| find(path.as_str()));
+        let found = check_host(head.version, &head.headers).and_then(|()| find(head.path.as_str()));
         let template = found.as_ref().map_or(NO_ROUTE, |(template, _)| template);
-        let active = self.telemetry.begin(template, &method, &headers);
+        let mut active = self.telemetry.begin(template, &head.method, &head.headers);
+
+        let caller = self.auth.authenticate(&head.headers);
+        active.principal = caller.as_ref().ok().cloned().flatten();
 
         let body = body.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining()));
         let handled = async {
             let (template, parameter) = found?;
+            let Some(route) = self.route(template, &head.method) else {
+                return self.no_route(template, &head.method);
+            };
             let request = RequestContext {
-                method,
+                principal: route.access.admit(caller)?,
                 parameter: parameter.to_owned(),
-                headers,
+                query: head.query,
+                headers: head.headers,
                 body: Box::pin(body),
+                has_api_keys: self.auth.has_keys(),
                 draining: self.shutdown.is_cancelled(),
                 users: self.users.in_trace(active.trace()),
             };
-            handle(template, request).await
+            (route.handler)(request).await
         };
         // A panic costs its own request only, and what that had done by then is not known.
         let result = AssertUnwindSafe(handled).catch_unwind().await;
@@ -130,33 +160,38 @@ impl Router {
         }
         response
     }
-}
 
-/// Refuses a request whose addressee is not clear (RFC 9112, section 3.2): it needs one valid `Host`
-/// header, which HTTP/1.0 did not have.
-fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
-        (None, _) if version < Version::HTTP_11 => Ok(()),
-        _ => Err(Problem::bad_host()),
+    /// The routes with this template.
+    fn routes(&self, template: &'static str) -> impl Iterator<Item = &'static Route> {
+        let is_meant = move |route: &&Route| route.template == template;
+        let routes = ROUTES.iter().filter(is_meant);
+        routes.filter(|route| self.auth.offers(route.access))
     }
-}
 
-/// Whether `value` is a host without user, perhaps with a port, or empty (RFC 9110, section 7.2).
-fn is_host(value: &[u8]) -> bool {
-    let Ok(authority) = Authority::try_from(value) else {
-        return value.is_empty();
-    };
-    let host = authority.host();
-    let is_ipv6 = |rest: &str| rest.trim_end_matches(']').parse::<Ipv6Addr>().is_ok();
-    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    fn route(&self, template: &'static str, method: &Method) -> Option<&'static Route> {
+        let method = match *method {
+            Method::HEAD => &Method::GET,
+            ref method => method,
+        };
+        self.routes(template).find(|route| route.method == *method)
+    }
 
-    let Some(rest) = authority.as_str().strip_prefix(host) else {
-        return false;
-    };
-    host.strip_prefix('[').is_none_or(is_ipv6)
-        && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port))
+    /// Says which methods there are, because none of them was asked for.
+    fn no_route(&self, template: &'static str, method: &Method) -> Result<Response, Problem> {
+        let methods = self.routes(template).map(|route| match route.method {
+            Method::GET => "GET, HEAD",
+            ref other => other.as_str(),
+        });
+        let allow: String = methods.flat_map(|m| [m, ", "]).chain(["OPTIONS"]).collect();
+        if *method != Method::OPTIONS {
+            let mut problem = Problem::method_not_allowed();
+            set(&mut problem.headers, header::ALLOW, allow);
+            return Err(problem);
+        }
+        let mut response = empty(StatusCode::NO_CONTENT);
+        set(response.headers_mut(), header::ALLOW, allow);
+        Ok(response)
+    }
 }
 
 /// The template that fits `path`, and the part of the path that stands for its parameter.
@@ -179,34 +214,12 @@ fn parameter<'a>(template: &str, path: &'a str) -> Option<&'a str> {
     }
 }
 
-/// Calls the handler of the request's method, or says which methods there are.
-async fn handle(template: &'static str, request: RequestContext) -> Result<Response, Problem> {
-    let method = match request.method {
-        Method::HEAD => &Method::GET,
-        ref method => method,
-    };
-    let routes = ROUTES.iter().filter(|route| route.template == template);
-    if let Some(route) = routes.clone().find(|route| route.method == *method) {
-        return (route.handler)(request).await;
-    }
-
-    let methods = routes.map(|route| match route.method {
-        Method::GET => "GET, HEAD",
-        ref other => other.as_str(),
-    });
-    let allow: String = methods.flat_map(|m| [m, ", "]).chain(["OPTIONS"]).collect();
-    if *method != Method::OPTIONS {
-        let mut problem = Problem::method_not_allowed();
-        set(&mut problem.headers, header::ALLOW, allow);
-        return Err(problem);
-    }
-    let mut response = empty(StatusCode::NO_CONTENT);
-    set(response.headers_mut(), header::ALLOW, allow);
-    Ok(response)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn template_of(path: &str) -> Option<(&'static str, &str)> {
@@ -248,27 +261,34 @@ mod tests {
         }
     }
 
-    #[test]
-    fn host_is_a_name_or_an_address_with_or_without_a_port() {
-        let good = " h H.example. h:80 h: :80 127.0.0.1:3000 [::1] [::1]:80 a_b a,b";
-        for good in good.split(' ') {
-            assert!(is_host(good.as_bytes()), "{good}");
-        }
-        let bad = "u@h u:p@h h@h h:80@h h/ h?q h#f http://h h:x h:+80 h:1:2 ::1 [::1 [::1]x [::1]80 [x] \
-            a\\b a%zz é h\" <h> ^";
-        for bad in bad.split(' ').chain(["a b", " ", "h\t"]) {
-            assert!(!is_host(bad.as_bytes()), "{bad}");
-        }
+    /// The operations that the document describes, as `GET /users/{id}`, with the scopes they need.
+    fn documented(has_api_keys: bool) -> BTreeMap<String, Value> {
+        let document: Value = serde_json::from_str(docs::openapi::document(has_api_keys)).unwrap();
+        let paths = document["paths"].as_object().unwrap().iter();
+        let operations = paths.flat_map(|(path, operations)| {
+            let operations = operations.as_object().unwrap().iter();
+            operations.map(move |(method, operation)| {
+                let name = format!("{} {path}", method.to_uppercase());
+                (name, operation["security"][0]["apiKey"].clone())
+            })
+        });
+        operations.collect()
     }
 
     #[test]
-    fn documented_paths_are_those_of_the_routes() {
-        let document: serde_json::Value = serde_json::from_str(docs::openapi::document()).unwrap();
-        let documented: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        let undocumented = ["/openapi.json", "/docs", "/docs/{file}"];
-        let mut routes: Vec<&str> = ROUTES.iter().map(|route| route.template).collect();
-        routes.retain(|template| !undocumented.contains(template));
-        routes.sort_unstable();
-        assert_eq!(documented, routes);
+    fn document_describes_the_routes_and_the_scopes_that_they_need() {
+        let is_documented =
+            |route: &&Route| !["/openapi.json", "/docs", "/docs/{file}"].contains(&route.template);
+        for has_api_keys in [true, false] {
+            let offered = ROUTES.iter().filter(is_documented).filter_map(|route| {
+                let scopes = match route.access {
+                    Scoped(scope) | KeyOnly(scope) if has_api_keys => json!([scope.name()]),
+                    KeyOnly(_) => return None,
+                    _ => Value::Null,
+                };
+                Some((format!("{} {}", route.method, route.template), scopes))
+            });
+            assert_eq!(documented(has_api_keys), offered.collect());
+        }
     }
 }

@@ -7,6 +7,9 @@ use credentials::{ClientTls, all_or_none};
 use service_runtime::settings::{ProcessSettings, listen_addr, milliseconds, number};
 use users_client::Endpoints;
 
+use crate::auth::Auth;
+use crate::auth::principal::{PrincipalName, Scopes};
+
 /// HTTP gateway of the users service: takes `POST /users` and `GET /users/{id}`, and calls the
 /// users service over Cap'n Proto RPC.
 ///
@@ -48,6 +51,12 @@ pub struct Settings {
     #[arg(long, env = "MAX_IN_FLIGHT", default_value = "4096")]
     #[arg(value_parser = number(1..=1_000_000))]
     pub max_in_flight: usize,
+
+    /// File with the API keys that clients may send, a line `NAME SCOPES SHA256` each, as `gateway keys`
+    /// prints it. It is read again when its content changes. Without a file everyone who can connect may
+    /// create and read users; with it, who has no key may do neither.
+    #[arg(long, env = "API_KEYS_FILE", value_name = "PATH")]
+    pub api_keys_file: Option<PathBuf>,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -99,9 +108,31 @@ impl UsersTls {
     }
 }
 
+impl Settings {
+    /// Refuses files that cannot be used.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.users_tls.client()?;
+        self.auth()?;
+        Ok(())
+    }
+
+    /// Whose API keys are accepted.
+    pub(crate) fn auth(&self) -> anyhow::Result<Auth> {
+        Auth::start(self.api_keys_file.as_deref())
+    }
+}
+
 /// What to do instead of serving.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Ask the gateway on `HTTP_ADDR` whether it is ready. Exit status 0: yes.
     Healthcheck,
+    /// Make an API key. Its line for `API_KEYS_FILE` goes to standard output, the key to standard error.
+    Keys {
+        /// Whose key it is: 1 to 64 characters of A-Z a-z 0-9 . _ -. A second key of one name replaces the
+        /// first one at leisure: both are accepted while both have a line.
+        name: PrincipalName,
+        /// What it is for: create, read or create,read.
+        scopes: Scopes,
+    },
 }

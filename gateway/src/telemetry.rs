@@ -3,6 +3,7 @@
 //! Names are OpenTelemetry's (semantic conventions for HTTP), in Prometheus' spelling. The label sets
 //! are bounded: routes are templates, and all methods that HTTP does not define share one label.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use metrics::{Gauge, gauge, histogram};
@@ -12,6 +13,7 @@ use service_runtime::trace::{Span, SpanKind, TraceContext};
 use uuid::Uuid;
 use warp::http::{HeaderMap, HeaderName, Method};
 
+use crate::auth::principal::Principal;
 use crate::limits::{MAX_REQUEST_ID_BYTES, is_visible_ascii};
 use crate::problem::Problem;
 use crate::response::{Response, set};
@@ -43,6 +45,8 @@ pub struct ActiveRequest<'a> {
     started: Instant,
     finished: bool,
     request_id: String,
+    /// Whose API key it has.
+    pub principal: Option<Arc<Principal>>,
     span: Span,
 }
 
@@ -84,6 +88,7 @@ impl Telemetry {
             started: Instant::now(),
             finished: false,
             request_id: request_id(headers),
+            principal: None,
             span,
         }
     }
@@ -97,6 +102,7 @@ macro_rules! log {
             trace_id = %$request.trace().trace_id(),
             method = $request.method,
             route = $request.route,
+            principal = $request.principal.as_ref().map(|principal| principal.name.as_str()),
             $($fields,)*
             $message
         )

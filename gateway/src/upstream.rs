@@ -7,7 +7,9 @@ use metrics::histogram;
 use service_runtime::metrics::HistogramFamily;
 use service_runtime::trace::{Span, SpanKind, TraceContext};
 use tokio::sync::Semaphore;
-use users_client::{CallError, CallOptions, CreateOutcome, LocalClient, NewUser, Resolver, User};
+use users_client::{
+    CallError, CallOptions, CreateOutcome, ListOutcome, LocalClient, NewUser, Resolver, User,
+};
 
 thread_local! {
     /// By method and outcome.
@@ -59,6 +61,25 @@ impl Users {
     pub async fn get_user(&self, id: &str) -> Result<Option<User>, CallError> {
         let call = async |options: &_| self.client.get_user(id, options).await;
         self.call("getUser", call).await
+    }
+
+    /// Reads the page of users that `page_token` stands for; an empty token means the first.
+    pub async fn list_users(
+        &self,
+        page_size: u32,
+        page_token: &str,
+    ) -> Result<ListOutcome, CallError> {
+        let list = async |options: &_| {
+            let client = &self.client;
+            client.list_users(page_size, page_token, options).await
+        };
+        self.call("listUsers", list).await
+    }
+
+    /// Finds the user who has this e-mail address, in any letter case.
+    pub async fn find_user(&self, email: &str) -> Result<Option<User>, CallError> {
+        let call = async |options: &_| self.client.find_user(email, options).await;
+        self.call("findUser", call).await
     }
 
     /// Whether the service can serve calls now.

@@ -1,24 +1,25 @@
 //! The handlers of `/users`: decode, call the users service, encode.
 
 use percent_encoding::percent_decode_str;
-use users_client::CreateOutcome;
+use users_client::{CreateOutcome, ListOutcome};
 use uuid::Uuid;
 use warp::http::{HeaderName, StatusCode, header};
 
-use crate::body::{NewUser, User};
+use crate::body::{NewUser, User, UserList};
 use crate::field_error::FieldError;
 use crate::problem::Problem;
 use crate::request_context::RequestContext;
 use crate::response::{Response, json, set};
 use crate::upstream::Users;
-use crate::{body, idempotency};
+use crate::users_query::UsersQuery;
+use crate::{body, idempotency, users_query};
 
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// `POST /users`: 201 with the created user and its `Location`.
 pub async fn create_user(request: RequestContext) -> Result<Response, Problem> {
     body::check_media_type(&request.headers)?;
-    let id = idempotency::user_id(&request.headers)?;
+    let id = idempotency::user_id(&request.headers, request.principal.as_deref())?;
     let body = body::read(&request.headers, request.body).await?;
     let (new, shape_errors) = body::decode(&body)?;
     if !shape_errors.is_empty() {
@@ -35,6 +36,29 @@ pub async fn create_user(request: RequestContext) -> Result<Response, Problem> {
         CreateOutcome::EmailTaken => Err(Problem::email_taken()),
         CreateOutcome::IdConflict => Err(Problem::key_reused()),
     }
+}
+
+/// `GET /users`: 200 with the user who has an e-mail address, or with a page of all users.
+pub async fn list_users(request: RequestContext) -> Result<Response, Problem> {
+    let invalid = |errors| Problem::invalid_query().errors(errors);
+    let list = match users_query::parse(&request.query).map_err(invalid)? {
+        UsersQuery::ByEmail(email) => {
+            let found = request.users.find_user(&email).await?;
+            UserList::new(found.into_iter().collect(), String::new())
+        }
+        UsersQuery::Page { size, token } => match request.users.list_users(size, &token).await? {
+            ListOutcome::Page {
+                users,
+                next_page_token,
+            } => UserList::new(users, next_page_token),
+            ListOutcome::Invalid(errors) => {
+                let error =
+                    |e: users_client::FieldError| FieldError::of_parameter(&e.field, e.reason);
+                return Err(invalid(errors.into_iter().map(error).collect()));
+            }
+        },
+    };
+    Ok(json(StatusCode::OK, &list))
 }
 
 /// `GET /users/{id}`: 200 with the user.

@@ -44,11 +44,13 @@ struct Services {
 /// Runs the system until `shutdown`, or until a part of it fails. Everything that was started has
 /// stopped when it returns.
 pub fn run(settings: &Settings, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    // Bad values are refused before anything listens.
     if let Some(url) = &settings.database_url {
-        // Refused before anything listens.
         let users: users_svc::Settings = parse_from(["users-svc", "--database-url", url])?;
         users.check()?;
     }
+    let gateway: gateway::Settings = parse_from(["gateway"])?;
+    gateway.check()?;
     // Ports first: they are what most often stands in the way, and cost nothing to try.
     let (gateway_listener, users_listener) = listeners()?;
     let mut server = None;

@@ -23,8 +23,11 @@ const PAGE: &str = include_str!("index.html");
 const STYLE: &str = include_str!("page.css");
 
 /// `GET /openapi.json`: 200 with the OpenAPI document.
-pub fn document(_: RequestContext) -> Ready<Result<Response, Problem>> {
-    ready(Ok(content(openapi::document(), "application/json")))
+pub fn document(
+    RequestContext { has_api_keys, .. }: RequestContext,
+) -> Ready<Result<Response, Problem>> {
+    let document = openapi::document(has_api_keys);
+    ready(Ok(content(document, "application/json")))
 }
 
 /// `GET /docs`: 308 to the page, whose files lie beside it.

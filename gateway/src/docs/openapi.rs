@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use crate::body::{NewUser, User};
+use crate::body::{NewUser, User, UserList};
 use crate::field_error::FieldError;
 use crate::limits::{MAX_HEAD_KIB, MAX_IDEMPOTENCY_KEY_BYTES, MAX_REQUEST_ID_BYTES};
 use crate::problem::{BY_NAME, Problem};
@@ -24,19 +24,27 @@ const ATOM: &str = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
 const LABEL: &str = "[A-Za-z0-9-]{1,63}";
 
 #[derive(OpenApi)]
-#[openapi(components(schemas(NewUser, User, Problem, FieldError)))]
+#[openapi(components(schemas(NewUser, User, UserList, Problem, FieldError)))]
 struct Schemas;
 
 /// Operations, by path and method.
 type Paths = BTreeMap<String, BTreeMap<String, Map<String, Value>>>;
 
-/// The document, as JSON.
-pub fn document() -> &'static str {
-    static DOCUMENT: LazyLock<String> = LazyLock::new(|| build().unwrap_or_default());
-    &DOCUMENT
+/// What goes wrong with API keys, where an operation needs one.
+const API_KEY_PROBLEMS: [&str; 3] = ["api_key_required", "unknown_api_key", "insufficient_scope"];
+
+/// The document of a gateway that accepts API keys, or of one that does not, as JSON.
+pub fn document(has_api_keys: bool) -> &'static str {
+    static WITH_KEYS: LazyLock<String> = LazyLock::new(|| build(true).unwrap_or_default());
+    static WITHOUT_KEYS: LazyLock<String> = LazyLock::new(|| build(false).unwrap_or_default());
+    if has_api_keys {
+        &WITH_KEYS
+    } else {
+        &WITHOUT_KEYS
+    }
 }
 
-fn build() -> serde_json::Result<String> {
+fn build(has_api_keys: bool) -> serde_json::Result<String> {
     let mut document: Value = serde_json::from_str(SKELETON)?;
     let key = &mut document["components"]["parameters"]["IdempotencyKey"];
     key["schema"]["maxLength"] = MAX_IDEMPOTENCY_KEY_BYTES.into();
@@ -45,12 +53,26 @@ fn build() -> serde_json::Result<String> {
     }
 
     let mut paths: Paths = serde_json::from_value(document["paths"].take())?;
+    for operations in paths.values_mut() {
+        operations.retain(|_, operation| {
+            let needs_keys = operation.remove("x-api-keys-only").is_some();
+            has_api_keys || !needs_keys
+        });
+    }
     for operation in paths.values_mut().flat_map(BTreeMap::values_mut) {
-        let names: Vec<String> =
-            serde_json::from_value(operation.remove("x-problems").unwrap_or_default())?;
+        let names = operation.remove("x-problems").unwrap_or_default();
+        let mut names: Vec<String> = serde_json::from_value(names)?;
+        if !has_api_keys {
+            operation.remove("security");
+        } else if operation.contains_key("security") {
+            names.extend(API_KEY_PROBLEMS.map(ToOwned::to_owned));
+        }
         for name in names {
             describe(&name, &mut operation["responses"]);
         }
+    }
+    if !has_api_keys && let Some(components) = document["components"].as_object_mut() {
+        components.remove("securitySchemes");
     }
     document["paths"] = json!(paths);
 
@@ -75,10 +97,19 @@ fn describe(name: &str, responses: &mut Value) {
     };
     let mut problem = problem();
     problem.request_id = EXAMPLE_ID.into();
-    if name == "invalid" {
-        let email = "must be an e-mail address, such as jane@example.com";
-        problem.errors.push(FieldError::new("email", email));
-        problem.errors.push(FieldError::new("name", "is required"));
+    match name {
+        "invalid" => {
+            let email = "must be an e-mail address, such as jane@example.com";
+            problem.errors.push(FieldError::of_member("email", email));
+            problem
+                .errors
+                .push(FieldError::of_member("name", "is required"));
+        }
+        "invalid_query" => {
+            let error = FieldError::of_parameter("pageSize", "must be from 1 to 100");
+            problem.errors.push(error);
+        }
+        _ => {}
     }
 
     let title = problem.title;
@@ -119,7 +150,7 @@ mod tests {
 
     #[test]
     fn document_has_no_placeholder_left() {
-        let document = document();
+        let document = document(true);
         let names = document.split('{').filter_map(|text| text.split_once('}'));
         let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
         let left: Vec<_> = names.filter(|(name, _)| is_name(name)).collect();

@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::runtime::LocalRuntime;
 use tokio_util::sync::CancellationToken;
 use users_rpc::transport;
-use users_rpc::users_capnp::users;
+use users_rpc::users_capnp::{user, users};
 use uuid::Uuid;
 
-/// What the fake answers to `createUser`, and to `getUser` where it fits.
+/// What the fake answers to `createUser`, and to the reads where it fits.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer {
     Stored,
@@ -33,9 +33,12 @@ pub enum Answer {
     HangUp,
 }
 
+pub const JANES_ID: &str = "0190a3f4-7c3e-7cc8-a1b2-0242ac120002";
+
 /// A call that reached the fake.
 #[derive(Clone, Debug)]
 pub struct ReceivedCall {
+    /// Of the user; or the e-mail address to find, or the size and the token of a page.
     pub id: String,
     pub timeout_ms: u32,
 }
@@ -161,6 +164,12 @@ impl FakeConnection {
     }
 }
 
+fn set_jane(mut user: user::Builder, id: &str) {
+    user.set_id(id);
+    user.set_email("jane@example.com");
+    user.set_name("Jane Doe");
+}
+
 impl users::Server for FakeConnection {
     async fn create_user(
         self: Rc<Self>,
@@ -215,14 +224,49 @@ impl users::Server for FakeConnection {
             timeout_ms: 0,
         });
         match self.next().await? {
-            Answer::Stored => {
-                let mut user = results.get().init_user();
-                user.set_id(&id);
-                user.set_email("jane@example.com");
-                user.set_name("Jane Doe");
-            }
+            Answer::Stored => set_jane(results.get().init_user(), &id),
             _ => results.get().set_not_found(()),
         }
+        Ok(())
+    }
+
+    async fn find_user(
+        self: Rc<Self>,
+        params: users::FindUserParams,
+        mut results: users::FindUserResults,
+    ) -> Result<(), capnp::Error> {
+        let id = params.get()?.get_email()?.to_string()?;
+        let timeout_ms = 0;
+        self.record(ReceivedCall { id, timeout_ms });
+        match self.next().await? {
+            Answer::Stored => set_jane(results.get().init_user(), JANES_ID),
+            _ => results.get().set_not_found(()),
+        }
+        Ok(())
+    }
+
+    /// The first page has a next one, which is the last.
+    async fn list_users(
+        self: Rc<Self>,
+        params: users::ListUsersParams,
+        mut results: users::ListUsersResults,
+    ) -> Result<(), capnp::Error> {
+        let request = params.get()?;
+        let (size, token) = (request.get_page_size(), request.get_page_token()?);
+        let id = format!("{size} {}", token.to_str()?);
+        let timeout_ms = 0;
+        self.record(ReceivedCall { id, timeout_ms });
+        if let Answer::Invalid = self.next().await? {
+            let mut error = results.get().init_invalid(1).get(0);
+            error.set_field("pageSize");
+            error.set_reason("must be better");
+            return Ok(());
+        }
+        let mut page = results.get().init_page();
+        if token.is_empty() {
+            page.set_next_page_token("next");
+        }
+        set_jane(page.init_users(1).get(0), JANES_ID);
         Ok(())
     }
 

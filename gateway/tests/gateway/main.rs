@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod api_keys;
 mod drain;
 mod fake_users;
 mod limits;
+mod listing;
 mod outcomes;
 mod protocol;
 mod raw;

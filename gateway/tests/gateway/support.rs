@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use clap::Parser as _;
 use gateway::Settings;
 use tokio_util::sync::CancellationToken;
 
-pub use crate::fake_users::{Answer, FakeUsers};
+pub use crate::fake_users::{Answer, FakeUsers, JANES_ID};
 
 pub const JSON: (&str, &str) = ("Content-Type", "application/json");
 pub const JANE: &[u8] = br#"{"email":"jane@example.com","name":"Jane Doe"}"#;
@@ -18,6 +19,15 @@ pub const JANE: &[u8] = br#"{"email":"jane@example.com","name":"Jane Doe"}"#;
 pub fn answering(answers: &[Answer]) -> (FakeUsers, Gateway) {
     let users = FakeUsers::start(answers);
     let gateway = Gateway::start(&users, &["--request-timeout-ms", "1000"]);
+    (users, gateway)
+}
+
+/// A gateway whose users service gives these answers, and which accepts the API keys in the file at `keys`.
+pub fn keyed(answers: &[Answer], keys: &Path) -> (FakeUsers, Gateway) {
+    let users = FakeUsers::start(answers);
+    let keys = keys.to_str().unwrap();
+    let options = ["--request-timeout-ms", "1000", "--api-keys-file", keys];
+    let gateway = Gateway::start(&users, &options);
     (users, gateway)
 }
 
