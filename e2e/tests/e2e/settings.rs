@@ -82,7 +82,7 @@ fn bad_database_url_is_refused_without_its_password() {
 #[test]
 fn missing_database_url_is_refused_by_name() {
     let program = Program::start(&binary("users-svc"), Path::new("/"), &[]);
-    assert_refuses(program, &["DATABASE_URL must be set"]);
+    assert_refuses(program, &["DATABASE_URL: must be set"]);
 }
 
 #[test]
