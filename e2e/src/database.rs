@@ -36,11 +36,10 @@ pub fn for_running_role(database: &str) -> Option<String> {
     }
     config.connect(NoTls).ok()?.batch_execute(CREATE).unwrap();
     // Of an option that is given twice, the last counts.
-    let is_url = database.contains("://");
-    Some(if is_url {
-        format!("{database}?user=users_svc&password=users_svc")
-    } else {
-        format!("{database} user=users_svc password=users_svc")
+    Some(match (database.contains("://"), database.contains('?')) {
+        (true, false) => format!("{database}?user=users_svc&password=users_svc"),
+        (true, true) => format!("{database}&user=users_svc&password=users_svc"),
+        _ => format!("{database} user=users_svc password=users_svc"),
     })
 }
 

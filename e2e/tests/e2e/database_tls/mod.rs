@@ -63,7 +63,11 @@ impl TlsDatabase {
     /// The URL with the server's host as the service names it, and with more options; `{ca}` is the CA's file.
     fn url_of(&self, url: &str, host: &str, options: &str) -> String {
         let options = options.replace("{ca}", self.ca_file().to_str().unwrap());
-        let separator = if url.contains('?') { '&' } else { '?' };
+        let separator = match options.as_str() {
+            "" => "",
+            _ if url.contains('?') => "&",
+            _ => "?",
+        };
         format!("{url}{separator}{options}").replacen("127.0.0.1", host, 1)
     }
 
