@@ -145,8 +145,8 @@ impl Server {
         Ok(self.url(name))
     }
 
-    /// Makes sure that a role exists that may log in and nothing else, gives it a fresh password, and returns
-    /// its URL of a database.
+    /// Makes sure that a role exists that may connect to a database and nothing else, gives it a fresh password,
+    /// and returns its URL.
     pub fn ensure_role(&self, name: &str, database: &str) -> anyhow::Result<String> {
         let mut client = self.connect("postgres")?;
         if client
@@ -156,7 +156,11 @@ impl Server {
             client.batch_execute(&format!("CREATE ROLE \"{name}\" LOGIN"))?;
         }
         let password = Uuid::new_v4().simple();
-        client.batch_execute(&format!("ALTER ROLE \"{name}\" PASSWORD '{password}'"))?;
+        client.batch_execute(&format!(
+            "ALTER ROLE \"{name}\" PASSWORD '{password}'; \
+             REVOKE ALL ON DATABASE \"{database}\" FROM PUBLIC; \
+             GRANT CONNECT ON DATABASE \"{database}\" TO \"{name}\""
+        ))?;
         Ok(format!(
             "postgres://{name}:{password}@127.0.0.1:{}/{database}",
             self.port

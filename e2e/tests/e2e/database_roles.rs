@@ -1,11 +1,13 @@
 //! The role that the service runs as: made by an administrator, granted what it needs by the migration, and able
 //! to do nothing else.
 
+use std::process::Command;
+
 use postgres::error::SqlState;
 use postgres_server::Server;
 
 use crate::promise::assert_recovers;
-use e2e::{Program, System, binary, database, free_addr, spawn_users, start_users};
+use e2e::{Program, System, binary, database, free_addr, root, spawn_users, start_users};
 
 /// Runs `users-svc migrate` and returns it once it has ended.
 fn migrate(running: &str, owner: &str) -> Program {
@@ -86,6 +88,31 @@ fn migration_grants_the_running_role_what_it_needs_once() {
     let more = [("MIGRATE_ON_START", "false"), ("DATABASE_URL", &*running)];
     let users = start_users(&free_addr(), &owner, &more);
     assert!(!users.output().contains("WARN"), "{}", users.output());
+}
+
+#[test]
+fn script_of_the_compose_file_makes_the_running_role_and_can_be_run_again() {
+    let server = Server::temporary().unwrap();
+    let owner = server.ensure_database("users").unwrap();
+    let script = root().join("deploy/postgres/users-svc-role.sql");
+    for password in ["first", "it's second"] {
+        let run = Command::new(server.program("psql"))
+            .args(["--quiet", &owner, "--file"])
+            .arg(&script)
+            .env("USERS_SVC_PASSWORD", password)
+            .status();
+        assert!(run.unwrap().success());
+    }
+
+    let running = format!("{owner}?user=users_svc&password=it%27s%20second");
+    let system = System::start_on(&owner, &[("DATABASE_URL", &running)], &[]);
+    assert_recovers(&system, "scripted");
+    let mut running = database::connect(&running);
+    assert!(
+        running
+            .batch_execute("CREATE TEMPORARY TABLE mine (x int)")
+            .is_err()
+    );
 }
 
 #[test]
