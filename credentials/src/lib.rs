@@ -3,6 +3,7 @@
 //!
 //! This crate knows what every link needs of TLS, and nothing about what is spoken over it.
 
+mod anonymous;
 mod certificate;
 mod client;
 mod expiry;
@@ -15,6 +16,7 @@ mod provider;
 mod server;
 mod watched;
 
+pub use anonymous::{AnonymousTls, ServerCheck, TrustedCas};
 pub use client::ClientTls;
 pub use file::{Content, CredentialFile, all_or_none};
 pub use peer::Peer;

@@ -69,6 +69,11 @@ impl<T: Send + Sync + 'static> Watched<T> {
         Ok(Self(watched))
     }
 
+    /// A value that never changes.
+    pub fn fixed(value: T) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(value)))
+    }
+
     /// The value as of now.
     pub fn current(&self) -> Arc<T> {
         self.0.load_full()

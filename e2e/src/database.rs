@@ -25,6 +25,24 @@ pub fn fresh_database() -> String {
     SERVER.fresh_database().unwrap()
 }
 
+/// The URL of the same database for a role that may only do what it is granted, on the server that `database`
+/// is a superuser's URL of; `None` when it is another role's, or the server is not there.
+pub fn for_running_role(database: &str) -> Option<String> {
+    const CREATE: &str = "DO $$ BEGIN CREATE ROLE users_svc LOGIN PASSWORD 'users_svc'; \
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$";
+    let config: postgres::Config = database.parse().ok()?;
+    if config.get_user() != Some("postgres") {
+        return None;
+    }
+    config.connect(NoTls).ok()?.batch_execute(CREATE).unwrap();
+    // Of an option that is given twice, the last counts.
+    Some(match (database.contains("://"), database.contains('?')) {
+        (true, false) => format!("{database}?user=users_svc&password=users_svc"),
+        (true, true) => format!("{database}&user=users_svc&password=users_svc"),
+        _ => format!("{database} user=users_svc password=users_svc"),
+    })
+}
+
 pub fn connect(database: &str) -> Client {
     Client::connect(database, NoTls).unwrap()
 }

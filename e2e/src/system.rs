@@ -54,11 +54,14 @@ impl System {
     }
 }
 
-/// A users service on `addr`, which may not be ready yet.
+/// A users service on `addr`, which may not be ready yet. It migrates the database as the role of `database`,
+/// and runs as one that may do no more than it must, so that every test shows that this is enough.
 pub fn spawn_users(addr: &str, database: &str, more: &[(&str, &str)]) -> Program {
+    let running = database::for_running_role(database);
     let settings = [
         ("RPC_ADDR", addr),
-        ("DATABASE_URL", database),
+        ("DATABASE_URL", running.as_deref().unwrap_or(database)),
+        ("DATABASE_MIGRATE_URL", database),
         ("MIGRATE_ON_START", "true"),
     ];
     let settings = [&settings[..], more].concat();

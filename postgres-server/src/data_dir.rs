@@ -38,6 +38,22 @@ pub fn lock(dir: &Path) -> anyhow::Result<File> {
     }
 }
 
+/// Writes a file that only the server's user may read.
+pub fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    let _ = fs::remove_file(path);
+    let mut private = File::options();
+    private.write(true).create_new(true).mode(0o600);
+    private.open(path)?.write_all(text.as_bytes())?;
+    give_to_server(path)
+}
+
+fn give_to_server(path: &Path) -> anyhow::Result<()> {
+    if let Some(owner) = server_user()? {
+        chown(path, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()))?;
+    }
+    Ok(())
+}
+
 /// Creates the data directory `data`, whole or not at all.
 pub fn create(dir: &Path, data: &Path, binaries: &Binaries) -> anyhow::Result<()> {
     let unfinished = dir.join("postgres.new");
@@ -46,19 +62,9 @@ pub fn create(dir: &Path, data: &Path, binaries: &Binaries) -> anyhow::Result<()
         _ => fs::create_dir(&unfinished)?,
     }
 
-    let password = Uuid::new_v4().simple().to_string();
     let password_file = dir.join("password");
-    let _ = fs::remove_file(&password_file);
-    let mut private = File::options();
-    private.write(true).create_new(true).mode(0o600);
-    private
-        .open(&password_file)?
-        .write_all(password.as_bytes())?;
-    if let Some(owner) = server_user()? {
-        let (uid, gid) = (Some(owner.uid.as_raw()), Some(owner.gid.as_raw()));
-        chown(&unfinished, uid, gid)?;
-        chown(&password_file, uid, gid)?;
-    }
+    write_private(&password_file, &Uuid::new_v4().simple().to_string())?;
+    give_to_server(&unfinished)?;
 
     let output = command(&binaries.initdb)?
         .args([

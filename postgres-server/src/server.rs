@@ -145,6 +145,40 @@ impl Server {
         Ok(self.url(name))
     }
 
+    /// Makes sure that a role exists that may connect to a database and nothing else, gives it a fresh password,
+    /// and returns its URL.
+    pub fn ensure_role(&self, name: &str, database: &str) -> anyhow::Result<String> {
+        let mut client = self.connect("postgres")?;
+        if client
+            .query_opt("SELECT FROM pg_roles WHERE rolname = $1", &[&name])?
+            .is_none()
+        {
+            client.batch_execute(&format!("CREATE ROLE \"{name}\" LOGIN"))?;
+        }
+        let password = Uuid::new_v4().simple();
+        client.batch_execute(&format!(
+            "ALTER ROLE \"{name}\" PASSWORD '{password}'; \
+             REVOKE ALL ON DATABASE \"{database}\" FROM PUBLIC; \
+             GRANT CONNECT ON DATABASE \"{database}\" TO \"{name}\""
+        ))?;
+        Ok(format!(
+            "postgres://{name}:{password}@127.0.0.1:{}/{database}",
+            self.port
+        ))
+    }
+
+    /// Has the server offer TLS to connections that begin from now on, with a certificate and its key in PEM.
+    pub fn use_certificate(&self, cert: &str, key: &str) -> anyhow::Result<()> {
+        let data = self.dir.join("postgres");
+        for (name, text) in [("server.crt", cert), ("server.key", key)] {
+            data_dir::write_private(&data.join(name), text)?;
+        }
+        let mut client = self.connect("postgres")?;
+        client.batch_execute("ALTER SYSTEM SET ssl = on")?;
+        client.batch_execute("SELECT pg_reload_conf()")?;
+        Ok(())
+    }
+
     /// Makes an empty database that no one else uses, and returns its URL.
     pub fn fresh_database(&self) -> anyhow::Result<String> {
         self.ensure_database(&format!("test_{}", Uuid::new_v4().simple()))

@@ -13,6 +13,8 @@ use service_runtime::{process::listen, settings::parse_from};
 use tokio_util::sync::CancellationToken;
 
 const DATABASE: &str = "users";
+/// The role that the users service runs as; it migrates as the superuser.
+const RUNNING_ROLE: &str = "users_svc";
 const POLL: Duration = Duration::from_millis(20);
 
 /// Starts everything: a private PostgreSQL with its data in .data/, the users service, and the
@@ -54,21 +56,20 @@ pub fn run(settings: &Settings, shutdown: &CancellationToken) -> anyhow::Result<
     // Ports first: they are what most often stands in the way, and cost nothing to try.
     let (gateway_listener, users_listener) = listeners()?;
     let mut server = None;
-    let url = match &settings.database_url {
-        Some(url) => url.clone(),
-        None => server
-            .insert(private_server(&settings.data_dir)?)
-            .ensure_database(DATABASE)?,
-    };
+    let mut urls = Vec::new();
+    if let Some(url) = &settings.database_url {
+        urls.extend(["--database-url".into(), url.clone()]);
+    } else {
+        let server = server.insert(private_server(&settings.data_dir)?);
+        let owner = server.ensure_database(DATABASE)?;
+        let running = server.ensure_role(RUNNING_ROLE, DATABASE)?;
+        urls.extend(["--database-url".into(), running]);
+        urls.extend(["--database-migrate-url".into(), owner]);
+    }
 
     let users_addr = users_listener.local_addr()?.to_string();
-    let users = [
-        "users-svc",
-        "--database-url",
-        &url,
-        "--migrate-on-start=true",
-    ];
-    let mut users: users_svc::Settings = parse_from(users)?;
+    let users = ["users-svc".into(), "--migrate-on-start=true".into()];
+    let mut users: users_svc::Settings = parse_from(users.into_iter().chain(urls))?;
     users.rpc_addr = users_listener.local_addr()?;
     let services = Services {
         users,

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{call::Admission, connection::UsersWorker, queues::Queues, store::Store};
 
-pub use migrations::migrate;
+pub use migrations::{Migrator, migrate};
 pub use service::healthcheck::{healthcheck, ready};
 pub use settings::{Command, Settings};
 
@@ -49,6 +49,10 @@ pub fn run(
              or listen on 127.0.0.1"
         );
     }
+    let migrator = settings
+        .migrate_on_start
+        .then(|| settings.migrator())
+        .transpose()?;
     let store = Arc::new(Store::new(&database, settings));
     let queues = Queues::new(settings, &store);
     let admission = Admission::new(settings.max_in_flight);
@@ -56,11 +60,10 @@ pub fn run(
     tracing::info!(addr = %listener.local_addr()?, "users-svc listening");
     let (report, schema_checked) = mpsc::channel();
     let (opened, stop) = (admission.clone(), shutdown.clone());
-    let migrate_first = settings.migrate_on_start;
     thread::spawn(move || {
         // Whatever goes wrong here, a panic included, ends the service.
         let stop_all = stop.clone().drop_guard();
-        let ready = migrations::wait_for_schema(&database, migrate_first, &stop);
+        let ready = migrations::wait_for_schema(&database, migrator.as_ref(), &stop);
         let is_ready = ready.is_ok();
         let _ = report.send(ready);
         if is_ready {

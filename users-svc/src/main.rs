@@ -15,7 +15,7 @@ fn run() -> anyhow::Result<ExitCode> {
     logging::init(settings.process.log_format, &settings.process.rust_log);
     match settings.command {
         Some(Command::Migrate) => {
-            let applied = users_svc::migrate(&settings.database()?)?;
+            let applied = users_svc::migrate(&settings.migrator()?)?;
             let applied = if applied.is_empty() {
                 "nothing to do".into()
             } else {

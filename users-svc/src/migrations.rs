@@ -1,13 +1,15 @@
 //! The database schema: versioned migrations, embedded in the binary.
 
-use std::{mem, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use postgres::{Client, error::SqlState};
 use refinery::Migration;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::database::{Database, warn_unless_durable, within};
+use crate::store::database::{
+    Database, ensure_sufficient, grant, may_read, warn_if_excessive, warn_unless_durable, within,
+};
 
 mod embedded {
     refinery::embed_migrations!("migrations");
@@ -22,20 +24,33 @@ const CHECK_LIMIT: Duration = Duration::from_secs(10);
 /// The advisory lock that is held while migrating; others wait. "users" in ASCII.
 const LOCK: i64 = 0x75_73_65_72_73;
 
-/// Brings the schema up to date, and returns the names of the migrations that were applied.
-/// Instances that do so at the same time take turns.
-pub fn migrate(database: &Database) -> anyhow::Result<Vec<String>> {
-    let mut client = connect(database)?;
+/// Who migrates.
+#[derive(Clone)]
+pub struct Migrator {
+    /// As the role that owns the tables.
+    pub database: Database,
+    /// The role that the service runs as, when it is another one.
+    pub running_role: Option<String>,
+}
+
+/// Brings the schema up to date, grants the running role what it needs, and returns the names of the
+/// migrations that were applied. Instances that do so at the same time take turns.
+pub fn migrate(migrator: &Migrator) -> anyhow::Result<Vec<String>> {
+    let mut client = connect(&migrator.database)?;
     let report = within(MIGRATION_LIMIT, || {
         // A migration may take as long as the table needs; the limits are for requests.
         client.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0")?;
         client.execute("SELECT pg_advisory_lock($1)", &[&LOCK])?;
         // The lock ends with the connection.
-        embedded::migrations::runner()
+        let report = embedded::migrations::runner()
             // A newer release may have migrated already and this one still run beside it.
             .set_abort_missing(false)
             .run(&mut client)
-            .context("a migration failed")
+            .context("a migration failed")?;
+        if let Some(role) = &migrator.running_role {
+            grant(&mut client, role).context("the running role does not get its rights")?;
+        }
+        anyhow::Ok(report)
     })?;
     let applied = report.applied_migrations().iter();
     let applied: Vec<_> = applied.map(ToString::to_string).collect();
@@ -45,24 +60,25 @@ pub fn migrate(database: &Database) -> anyhow::Result<Vec<String>> {
     Ok(applied)
 }
 
-/// Waits until the database is there, migrates it if asked to, and makes sure that the schema is not older
-/// than this binary needs. Returns early when `shutdown` is cancelled.
+/// Waits until the database is there, migrates it if there is a `migrator`, and makes sure that the schema is
+/// not older than this binary needs. Returns early when `shutdown` is cancelled.
 pub fn wait_for_schema(
     database: &Database,
-    migrate_first: bool,
+    migrator: Option<&Migrator>,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut is_reported = false;
+    // Who migrates as the role that the service runs as wants it to own the table.
+    let is_one_role = migrator.is_some_and(|migrator| migrator.running_role.is_none());
+    let mut reported = String::new();
     while !shutdown.is_cancelled() {
-        let migrated = if migrate_first {
-            migrate(database).map(drop)
-        } else {
-            Ok(())
-        };
-        match migrated.and_then(|()| check(database)) {
+        let migrated = migrator.map_or(Ok(()), |migrator| migrate(migrator).map(drop));
+        match migrated.and_then(|()| check(database, is_one_role)) {
             Err(error) if is_transient(&error) => {
-                if !mem::replace(&mut is_reported, true) {
-                    tracing::warn!("{error:#}; trying on");
+                let error = format!("{error:#}");
+                // Once, and not at every attempt.
+                if reported != error {
+                    tracing::warn!("{error}; trying on");
+                    reported = error;
                 }
                 thread::sleep(DATABASE_RETRY);
             }
@@ -73,10 +89,14 @@ pub fn wait_for_schema(
 }
 
 /// Fails when this service cannot work with the database.
-fn check(database: &Database) -> anyhow::Result<()> {
+fn check(database: &Database, is_one_role: bool) -> anyhow::Result<()> {
     let mut client = connect(database)?;
     within(CHECK_LIMIT, || {
         check_schema(&mut client)?;
+        ensure_sufficient(&mut client)?;
+        if !is_one_role {
+            warn_if_excessive(&mut client)?;
+        }
         Ok(warn_unless_durable(&mut client)?)
     })
 }
@@ -118,8 +138,7 @@ fn is_transient(error: &anyhow::Error) -> bool {
 
 /// The version of the schema; 0: there is none.
 fn applied_version(client: &mut Client) -> anyhow::Result<i32> {
-    let has_history = "SELECT to_regclass('refinery_schema_history') IS NOT NULL";
-    if !client.query_typed_one(has_history, &[])?.try_get(0)? {
+    if !may_read(client, "refinery_schema_history")? {
         return Ok(0);
     }
     let last = "SELECT coalesce(max(version), 0) FROM refinery_schema_history";

@@ -2,13 +2,14 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use clap::{ArgAction::Set, Args, Parser, Subcommand};
 use credentials::{CredentialFile, ServerTls, all_or_none};
 use secrecy::{ExposeSecret, SecretString};
 use service_runtime::settings::{ProcessSettings, listen_addr, milliseconds, number};
 
 use crate::access::{MutualTls, Readers};
+use crate::migrations::Migrator;
 use crate::store::database::Database;
 
 /// The users service: creates, reads and lists users over Cap'n Proto RPC, and keeps them in
@@ -32,10 +33,18 @@ pub struct Settings {
     #[allow(missing_docs)]
     pub tls: RpcTls,
 
-    /// PostgreSQL database, as a URL or as key=value pairs (PostgreSQL documentation, 34.1.1).
+    /// PostgreSQL database, as a URL or as key=value pairs (PostgreSQL documentation, 34.1.1). Without
+    /// sslmode=verify-full and sslrootcert, whoever is between this service and the database can read
+    /// and change everything.
     // Not parsed here, because clap shows a value that its parser refuses.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<SecretString>,
+
+    /// The same database for `migrate` and MIGRATE_ON_START, as the role that owns the tables; the role
+    /// of DATABASE_URL is granted what it needs. Without it, the service migrates with DATABASE_URL,
+    /// whose role can then also change and drop the tables.
+    #[arg(long, env = "DATABASE_MIGRATE_URL", hide_env_values = true)]
+    pub database_migrate_url: Option<SecretString>,
 
     /// Connections to PostgreSQL. At most half of them write at the same time. More writers
     /// make smaller batches; too few leave the server's disk idle between commits.
@@ -145,7 +154,7 @@ impl RpcTls {
 impl Settings {
     /// Refuses values that do not fit together, and files that cannot be used.
     pub fn check(&self) -> anyhow::Result<()> {
-        self.database()?;
+        self.migrator()?;
         self.mutual_tls()?;
         Ok(())
     }
@@ -168,6 +177,28 @@ impl Settings {
     /// How to connect to the database that `DATABASE_URL` names.
     pub fn database(&self) -> anyhow::Result<Database> {
         let url = self.database_url.as_ref().map(ExposeSecret::expose_secret);
-        Database::parse(url.unwrap_or_default(), self.database_timeout)
+        let url = url.unwrap_or_default();
+        Database::parse("DATABASE_URL", url, self.database_timeout)
+    }
+
+    /// How to connect to it in order to migrate it.
+    pub fn migrator(&self) -> anyhow::Result<Migrator> {
+        let running = self.database()?;
+        let Some(url) = &self.database_migrate_url else {
+            return Ok(Migrator {
+                database: running,
+                running_role: None,
+            });
+        };
+        let url = url.expose_secret();
+        let database = Database::parse("DATABASE_MIGRATE_URL", url, self.database_timeout)?;
+        let role = running.role().context(
+            "DATABASE_URL: must name the user, which DATABASE_MIGRATE_URL is to grant what it needs",
+        )?;
+        let running_role = (database.role() != Some(role)).then(|| role.to_owned());
+        Ok(Migrator {
+            database,
+            running_role,
+        })
     }
 }

@@ -48,22 +48,25 @@ fn create_time(system: &System, name: &str) -> Duration {
 
 #[test]
 fn frozen_backend_costs_its_own_batch_its_time_and_the_next_one_nothing() {
-    let system = System::start();
-    warm_up(&system);
+    assert_frozen_backend_costs_its_own_batch_only(&System::start());
+}
+
+/// Freezes as many backends as batches may run at once, one after the other.
+pub fn assert_frozen_backend_costs_its_own_batch_only(system: &System) {
+    warm_up(system);
     let mut frozen = Vec::new();
-    // As many as batches may run at once.
     for round in 0..2 {
-        create_time(&system, &format!("before{round}"));
-        frozen.push(freeze_last_used(&system));
-        let hit = create_time(&system, &format!("hit{round}"));
+        create_time(system, &format!("before{round}"));
+        frozen.push(freeze_last_used(system));
+        let hit = create_time(system, &format!("hit{round}"));
         assert!(hit < Duration::from_secs(4), "{hit:?}");
         for i in 0..5 {
-            let next = create_time(&system, &format!("next{round}-{i}"));
+            let next = create_time(system, &format!("next{round}-{i}"));
             assert!(next < Duration::from_millis(800), "{next:?}");
         }
     }
     drop(frozen);
-    assert_recovers(&system, "thawed");
+    assert_recovers(system, "thawed");
 }
 
 #[test]
@@ -80,10 +83,13 @@ fn frozen_idle_backend_delays_a_create_by_its_trial() {
 #[test]
 fn second_host_is_reached_behind_one_that_says_nothing() {
     let database = database::fresh_database();
-    let (before, place) = database.rsplit_once('@').unwrap();
-    let silent = silent_server();
-    let dsn = format!("{before}@{silent},{place}");
-    let system = System::start_on(&dsn, &[], &[]);
+    let running = database::for_running_role(&database).unwrap();
+    let behind = |url: &str| url.replacen('@', &format!("@{},", silent_server()), 1);
+    let urls = [
+        ("DATABASE_URL", &*behind(&running)),
+        ("DATABASE_MIGRATE_URL", &*behind(&database)),
+    ];
+    let system = System::start_on(&database, &urls, &[]);
     // The first connections of the pool are opened by now.
     let statuses: Vec<u16> = (0..10).map(|i| create(&system, &format!("u{i}"))).collect();
     assert_eq!(statuses[5..], [201; 5], "{statuses:?}");

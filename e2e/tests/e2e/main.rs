@@ -9,6 +9,8 @@ mod chaos;
 mod clients;
 mod create_and_get;
 mod database_faults;
+mod database_roles;
+mod database_tls;
 mod documents;
 mod durability;
 mod exactly_once;

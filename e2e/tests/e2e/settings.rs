@@ -80,9 +80,29 @@ fn bad_database_url_is_refused_without_its_password() {
 }
 
 #[test]
+fn tls_to_postgres_that_cannot_be_is_refused_with_what_to_write() {
+    for (options, says) in [
+        ("sslmode=verify-full", "for example sslrootcert=/"),
+        ("sslmode=allow", "write sslmode=prefer"),
+        ("sslmode=hunter2", "verify-ca or verify-full"),
+        ("sslrootcert=/ca.crt", "write sslmode=verify-full"),
+        (
+            "sslmode=verify-full&sslrootcert=/no/ca.crt",
+            "sslrootcert=/no/ca.crt: No such file",
+        ),
+        ("sslcert=hunter2", "the option sslcert"),
+    ] {
+        for variable in ["DATABASE_URL", "DATABASE_MIGRATE_URL"] {
+            let url = format!("postgres://u:hunter2@h/d?{options}");
+            assert_refused("users-svc", variable, &url, &[says]);
+        }
+    }
+}
+
+#[test]
 fn missing_database_url_is_refused_by_name() {
     let program = Program::start(&binary("users-svc"), Path::new("/"), &[]);
-    assert_refuses(program, &["DATABASE_URL must be set"]);
+    assert_refuses(program, &["DATABASE_URL: must be set"]);
 }
 
 #[test]

@@ -17,8 +17,8 @@ fn old_schema_is_refused_until_it_is_migrated() {
     );
 
     let settings = Settings::try_parse_from(["users-svc", "--database-url", &url]).unwrap();
-    let database = settings.database().unwrap();
-    let migrate = || users_svc::migrate(&database).unwrap().len();
+    let migrator = settings.migrator().unwrap();
+    let migrate = || users_svc::migrate(&migrator).unwrap().len();
     let applied: usize = std::thread::scope(|scope| {
         let at_once: Vec<_> = (0..4).map(|_| scope.spawn(migrate)).collect();
         at_once.into_iter().map(|one| one.join().unwrap()).sum()

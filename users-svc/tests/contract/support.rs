@@ -44,7 +44,7 @@ impl Service {
     /// Migrations need a session of their own, which a pooler of transactions does not give.
     pub fn migrate_if_pooled(url: &str) {
         if crate::pgbouncer::is_wanted() {
-            users_svc::migrate(&config(url, &[]).database().unwrap()).unwrap();
+            users_svc::migrate(&config(url, &[]).migrator().unwrap()).unwrap();
         }
     }
 

@@ -9,7 +9,12 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use postgres_server::Server;
 
-use e2e::{Http, Program, binary, database::behind_proxy, free_addr, free_port, proxy::Proxy};
+use e2e::{
+    Http, Program, binary,
+    database::{behind_proxy, for_running_role},
+    free_addr, free_port,
+    proxy::Proxy,
+};
 
 use super::DEADLINE;
 
@@ -107,9 +112,11 @@ impl World {
 }
 
 fn users(addr: &str, database: &str) -> Service {
+    let running = for_running_role(database).unwrap();
     let settings = [
         ("RPC_ADDR", addr),
-        ("DATABASE_URL", database),
+        ("DATABASE_URL", &*running),
+        ("DATABASE_MIGRATE_URL", database),
         ("MIGRATE_ON_START", "true"),
         ("DATABASE_TIMEOUT_MS", "800"),
     ];

@@ -5,13 +5,10 @@
 //! takes the connection for broken, which it is: an answer may still be on its way.
 
 use std::cell::Cell;
-use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 use std::{io, pin::Pin, time::Duration};
 
 use postgres::Socket;
-use postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -34,40 +31,6 @@ pub fn within<T>(limit: Duration, work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Puts a [`TimedStream`] under a connection.
-///
-/// The driver lets a TLS connector replace the stream, and that is all that this one does.
-#[derive(Clone, Copy, Debug)]
-pub struct TimedConnector {
-    /// Of waits outside [`within`]: a handshake on a thread of the pool, the end of a connection.
-    pub timeout: Duration,
-}
-
-impl MakeTlsConnect<Socket> for TimedConnector {
-    type Stream = TimedStream;
-    type TlsConnect = Self;
-    type Error = Infallible;
-
-    fn make_tls_connect(&mut self, _host: &str) -> Result<Self, Infallible> {
-        Ok(*self)
-    }
-}
-
-impl TlsConnect<Socket> for TimedConnector {
-    type Stream = TimedStream;
-    type Error = Infallible;
-    type Future = Ready<Result<TimedStream, Infallible>>;
-
-    fn connect(self, socket: Socket) -> Self::Future {
-        ready(Ok(TimedStream {
-            socket,
-            timeout: self.timeout,
-            due_by_default: None,
-            timer: Box::pin(sleep_until(Instant::now())),
-        }))
-    }
-}
-
 /// A connection's stream, whose reads fail when the time is up. While the driver waits to write, it waits to
 /// read as well.
 pub struct TimedStream {
@@ -76,6 +39,18 @@ pub struct TimedStream {
     /// When a wait ends that began outside [`within`].
     due_by_default: Option<Instant>,
     timer: Pin<Box<Sleep>>,
+}
+
+impl TimedStream {
+    /// `timeout` is the limit of waits outside [`within`].
+    pub fn new(socket: Socket, timeout: Duration) -> Self {
+        Self {
+            socket,
+            timeout,
+            due_by_default: None,
+            timer: Box::pin(sleep_until(Instant::now())),
+        }
+    }
 }
 
 impl AsyncRead for TimedStream {
@@ -114,11 +89,5 @@ impl AsyncWrite for TimedStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
-    }
-}
-
-impl TlsStream for TimedStream {
-    fn channel_binding(&self) -> ChannelBinding {
-        ChannelBinding::none()
     }
 }

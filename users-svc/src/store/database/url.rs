@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use postgres::Config;
-use postgres::config::{Host, SslMode};
+use postgres::config::{Host, SslMode, SslNegotiation};
+
+use super::ssl_options::{Options, TlsPolicy};
 
 /// How long a batch waits for a row that someone else is writing. It is as long as a slow commit, because two
 /// batches that each hold a row of the other's would wait in vain, and everyone in them with them.
@@ -17,20 +19,59 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Parses a URL, or `key=value` pairs (PostgreSQL documentation, section 34.1.1). `timeout` is the limit
 /// of a statement and of connecting, unless `url` brings its own. The error does not show `url`.
-pub fn parse(url: &str, timeout: Duration) -> anyhow::Result<Config> {
-    // The parser's own error may quote the value.
-    let Some(mut config) = url.parse::<Config>().ok().filter(names_a_host) else {
+pub fn parse(url: &str, timeout: Duration) -> anyhow::Result<(Config, TlsPolicy)> {
+    let parsed = Options::split(url)?.and_then(|options| {
+        // The parser's own error may quote the value.
+        let config = options.rest.parse::<Config>().ok()?;
+        // It must not know of TLS what was not seen here.
+        let is_whole = names_a_host(&config) && config.get_ssl_mode() == SslMode::Prefer;
+        is_whole.then_some((config, options))
+    });
+    let Some((mut config, options)) = parsed else {
         bail!(
-            "DATABASE_URL must be set to a URL such as postgres://user:password@host:5432/database, \
+            "must be set to a URL such as postgres://user:password@host:5432/database, \
              in which @ : / ? # % in the user and the password are percent-encoded (@ is %40), \
              or to key=value pairs such as \"host=... user=... dbname=...\""
         )
     };
-    ensure!(
-        config.get_ssl_mode() != SslMode::Require,
-        "DATABASE_URL asks for TLS (sslmode=require), which users-svc does not speak"
-    );
+    let policy = options.policy()?;
+    choose_stream(&mut config)?;
+    set_limits(&mut config, timeout);
+    Ok((config, policy))
+}
 
+/// Has the driver leave the stream to the connector, or not at all.
+fn choose_stream(config: &mut Config) -> anyhow::Result<()> {
+    ensure!(
+        config.get_ssl_negotiation() == SslNegotiation::Postgres,
+        "sslnegotiation=direct is not supported, leave it out"
+    );
+    if config.get_hosts().is_empty() {
+        // The driver asks no connector about an address without a name.
+        for address in config.get_hostaddrs().to_vec() {
+            config.host(&address.to_string());
+        }
+    }
+
+    let is_socket = |host: &Host| !matches!(host, Host::Tcp(_));
+    let sockets = config.get_hosts().iter().filter(|host| is_socket(host));
+    if sockets.count() == 0 {
+        // The connector gets the stream before anything is sent on it.
+        config.ssl_mode(SslMode::Require);
+        config.ssl_negotiation(SslNegotiation::Direct);
+    } else {
+        // No connector gets the stream of a Unix-domain socket, on which only the server's own limits hold.
+        ensure!(
+            config.get_hosts().iter().all(is_socket) && config.get_hostaddrs().is_empty(),
+            "it must name either Unix-domain sockets or hosts, not both"
+        );
+        config.ssl_mode(SslMode::Disable);
+    }
+    Ok(())
+}
+
+/// Sets the limits of time that the URL does not bring.
+fn set_limits(config: &mut Config, timeout: Duration) {
     let limits = format!(
         "-c statement_timeout={} -c lock_timeout={}",
         timeout.as_millis(),
@@ -54,7 +95,6 @@ pub fn parse(url: &str, timeout: Duration) -> anyhow::Result<Config> {
     config
         .keepalives_idle(KEEPALIVE_IDLE)
         .keepalives_interval(KEEPALIVE_INTERVAL);
-    Ok(config)
 }
 
 /// Whether it says where the server is. The parser takes for a host what follows an `@` in a password, and
@@ -73,7 +113,7 @@ mod tests {
     use super::*;
 
     fn parse(url: &str) -> anyhow::Result<Config> {
-        super::parse(url, Duration::from_millis(1500))
+        Ok(super::parse(url, Duration::from_millis(1500))?.0)
     }
 
     #[test]
@@ -105,12 +145,32 @@ mod tests {
             "postgres://u:p@ss:w/hunter2@h/d",
         ] {
             let message = format!("{:#}", parse(bad).expect_err(bad));
-            assert!(message.contains("DATABASE_URL"), "{message}");
             assert!(message.contains("%40"), "{message}");
             assert!(!message.contains("hunter2"), "{message}");
         }
-        assert!(
-            format!("{:#}", parse("host=h user=u sslmode=require").unwrap_err()).contains("TLS")
-        );
+    }
+
+    #[test]
+    fn connector_gets_every_stream_but_those_of_sockets() {
+        for (url, mode) in [
+            ("host=h,[::1] user=u", SslMode::Require),
+            ("hostaddr=127.0.0.1 user=u", SslMode::Require),
+            ("host=h hostaddr=127.0.0.1 user=u", SslMode::Require),
+            ("postgres://h/d?sslmode=disable", SslMode::Require),
+            ("postgres://%2Ftmp/d?sslmode=require", SslMode::Disable),
+        ] {
+            assert_eq!(parse(url).unwrap().get_ssl_mode(), mode, "{url}");
+        }
+        for (url, says) in [
+            ("host=/tmp,h user=u", "not both"),
+            ("host=/tmp hostaddr=127.0.0.1 user=u", "not both"),
+            (
+                "host=h sslmode=require sslnegotiation=direct",
+                "leave it out",
+            ),
+        ] {
+            let message = format!("{:#}", parse(url).unwrap_err());
+            assert!(message.contains(says), "{message}");
+        }
     }
 }
