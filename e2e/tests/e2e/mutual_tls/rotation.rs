@@ -7,11 +7,14 @@ use e2e::{Http, Program, System, eventually, start_gateway, under_load};
 
 use super::create;
 
-/// Waits until a program has read changed files again so many times.
-fn wait_for_reloads(program: &Program, count: usize) {
+/// Waits until both services have read changed files again so many times.
+fn wait_for_reloads(system: &System, count: usize) {
     eventually("the files are read again", || {
-        let output = program.output();
-        output.matches("read changed files again").count() >= count
+        let has_read = |program: &Program| {
+            let output = program.output();
+            output.matches("read changed files again").count() >= count
+        };
+        has_read(&system.users) && has_read(&system.gateway)
     });
 }
 
@@ -26,23 +29,22 @@ fn certificates_and_their_ca_are_replaced_without_a_failed_request() {
     let (old, new) = (Certificates::new(), Certificates::new());
     let (service, gateway) = (old.issue_for_service(), old.issue("gateway"));
     let system = System::start_with(&service.of_service(), &gateway.of_caller());
-    let programs = [&system.users, &system.gateway];
     let new_ca = fs::read_to_string(new.ca()).unwrap();
     let old_ca = fs::read_to_string(old.ca()).unwrap();
 
     let outcomes = under_load(&[system.http.clone()], 8, "rotated", || {
         // Both ends trust both CAs, then show what the new one signed, then forget the old one.
         fs::write(old.ca(), format!("{old_ca}{new_ca}")).unwrap();
-        programs.map(|program| wait_for_reloads(program, 1));
+        wait_for_reloads(&system, 1);
         let mut caller = new.issue("caller");
         caller.ca = old.ca().to_owned();
         assert_eq!(create(&system, "localhost", &caller), Ok(()));
 
         replace(&service, &new.issue_for_service());
         replace(&gateway, &new.issue("gateway"));
-        programs.map(|program| wait_for_reloads(program, 2));
+        wait_for_reloads(&system, 2);
         fs::write(old.ca(), &new_ca).unwrap();
-        programs.map(|program| wait_for_reloads(program, 3));
+        wait_for_reloads(&system, 3);
     });
 
     let failed: Vec<_> = outcomes.iter().filter(|o| o.status != 201).collect();
