@@ -14,6 +14,7 @@ mod identity;
 mod peer;
 mod provider;
 mod server;
+mod unverified;
 mod watched;
 
 pub use anonymous::{AnonymousTls, ServerCheck, TrustedCas};
@@ -21,4 +22,5 @@ pub use client::ClientTls;
 pub use file::{Content, CredentialFile, all_or_none};
 pub use peer::Peer;
 pub use server::ServerTls;
+pub use unverified::connect_unverified;
 pub use watched::Watched;

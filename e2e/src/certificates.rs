@@ -101,6 +101,11 @@ impl TlsFiles {
             .map(|(variable, path)| CredentialFile::new(variable, path))
     }
 
+    /// The settings of a gateway with them, for its clients.
+    pub fn of_gateway(&self) -> [(&'static str, &str); 2] {
+        [("HTTP_TLS_CERT", &self.cert), ("HTTP_TLS_KEY", &self.key)]
+    }
+
     /// The settings of a caller of the users service with them.
     pub fn of_caller(&self) -> [(&'static str, &str); 3] {
         [

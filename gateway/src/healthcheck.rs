@@ -1,10 +1,11 @@
 //! The `healthcheck` subcommand: asks the gateway of this machine whether it is ready.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::ExitCode;
 
 use anyhow::bail;
+use credentials::connect_unverified;
 use service_runtime::health;
 
 use crate::settings::Settings;
@@ -12,13 +13,22 @@ use crate::settings::Settings;
 /// Asks the gateway of this machine whether it is ready, and returns the exit status for that.
 #[must_use]
 pub fn healthcheck(settings: &Settings) -> ExitCode {
-    health::exit_code(&ready(settings.http_addr))
+    health::exit_code(&ready(settings))
 }
 
-/// Fails unless the gateway that listens on `addr` of this machine is ready.
-pub fn ready(addr: SocketAddr) -> anyhow::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&health::local_addr(addr), health::TIMEOUT)?;
+/// Fails unless the gateway of this machine with these settings is ready.
+pub fn ready(settings: &Settings) -> anyhow::Result<()> {
+    let addr = health::local_addr(settings.http_addr);
+    let stream = TcpStream::connect_timeout(&addr, health::TIMEOUT)?;
     stream.set_read_timeout(Some(health::TIMEOUT))?;
+    if settings.http_tls.cert.is_some() {
+        ask(connect_unverified(stream)?)
+    } else {
+        ask(stream)
+    }
+}
+
+fn ask(mut stream: impl Read + Write) -> anyhow::Result<()> {
     stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut response = String::new();
     stream.read_to_string(&mut response)?;

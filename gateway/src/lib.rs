@@ -2,6 +2,8 @@
 
 mod auth;
 mod body;
+mod client_address;
+mod cors;
 mod docs;
 mod field_error;
 mod healthcheck;
@@ -10,9 +12,11 @@ mod idempotency;
 mod limits;
 mod probes;
 mod problem;
+mod rate_limit;
 mod request_context;
 mod response;
 mod router;
+mod security_headers;
 mod server;
 mod settings;
 mod telemetry;
@@ -30,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use users_client::Resolver;
 
 use crate::limits::{SOCKET_BUFFER, WRITE_TIMEOUT};
-use crate::{router::Router, server::HttpWorker};
+use crate::{rate_limit::RateLimiter, router::Router, server::HttpWorker};
 use crate::{telemetry::Telemetry, upstream::Users};
 
 pub use auth::new_key::make_key;
@@ -43,10 +47,18 @@ pub fn run(
     listener: TcpListener,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    tracing::info!(addr = %listener.local_addr()?, users = %settings.users_addr, "gateway listening");
+    let (auth, tls) = (settings.auth()?, settings.http_tls.server()?);
+    let (addr, over_tls) = (listener.local_addr()?, tls.is_some());
+    tracing::info!(%addr, tls = over_tls, users = %settings.users_addr, "gateway listening");
+    if !auth.has_keys() && !addr.ip().is_loopback() {
+        tracing::warn!(
+            "whoever reaches HTTP_ADDR may create and read users: set API_KEYS_FILE, or listen on 127.0.0.1"
+        );
+    }
+
     limit_socket_memory(&listener)?;
     let resolver = Resolver::start(&settings.users_addr, settings.users_tls.client()?);
-    let auth = settings.auth()?;
+    let rate_limiter = settings.rate_limit.map(RateLimiter::new).map(Arc::new);
     let in_flight = Arc::new(Semaphore::new(settings.max_in_flight));
     workers::run(listener, &settings.process, shutdown, || {
         let router = Router {
@@ -56,10 +68,14 @@ pub fn run(
                 settings.request_timeout,
             ),
             auth: auth.clone(),
+            rate_limiter: rate_limiter.clone(),
+            trusted_proxies: settings.trusted_proxies.clone().unwrap_or_default(),
+            cors_origins: settings.cors_origins.clone(),
+            over_tls,
             telemetry: Telemetry::new(),
             shutdown: shutdown.clone(),
         };
-        HttpWorker::new(router.into_service())
+        HttpWorker::new(tls.clone(), router.into_service())
     })
 }
 

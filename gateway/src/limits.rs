@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Largest head of a request: request line and headers.
 pub const MAX_HEAD_KIB: usize = 16;
-/// How long a request's head may take to arrive, and how long a connection may idle.
+/// How long a request's head may take to arrive, or a TLS handshake, and how long a connection may idle.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Largest body. A user fits in 2 KiB, escapes included.
@@ -20,6 +20,9 @@ pub const MIN_BYTES_PER_SECOND: u32 = 8 * 1024;
 /// them for its own needs. On its own it grows to many MiB for a peer that does not read, and reports
 /// progress in steps of a third of that, which would make a slow reader look like none.
 pub const SOCKET_BUFFER: usize = 64 * 1024;
+
+/// Encrypted bytes of a connection with TLS that wait for the kernel to take them: about a record.
+pub const TLS_BUFFER: usize = 16 * 1024;
 
 /// Longest `Idempotency-Key`.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;

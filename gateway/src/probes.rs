@@ -7,6 +7,11 @@ use warp::http::StatusCode;
 
 use crate::{problem::Problem, request_context::RequestContext, response, response::Response};
 
+/// Whether a route is one that platforms ask all the time. No limit may keep it from answering.
+pub fn is_probe(template: &str) -> bool {
+    ["/livez", "/readyz"].contains(&template)
+}
+
 /// `GET /livez`: 200 as long as the process answers at all.
 pub fn live(_: RequestContext) -> Ready<Result<Response, Problem>> {
     now(Ok(ok()))

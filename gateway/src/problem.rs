@@ -23,6 +23,10 @@ pub struct Problem {
     /// Everything that is wrong with the body or the query; while the users service cannot be asked, with its shape.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// The policies whose quota is used up, as `RateLimit-Policy` names them.
+    #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Vec<String>, required = false)]
+    pub violated_policies: Option<[Policy; 1]>,
     /// The request's id, as in the header `X-Request-Id`.
     #[serde(rename = "requestId")]
     pub request_id: Box<str>,
@@ -32,6 +36,13 @@ pub struct Problem {
     /// For the log, not for the client.
     #[serde(skip)]
     pub cause: Option<Box<str>>,
+}
+
+/// A policy of the rate limit. There is one.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    Default,
 }
 
 /// Makes a constructor of each row of the table, and the list that finds them by name.
@@ -51,6 +62,7 @@ macro_rules! problems {
                         status: $status,
                         detail: $detail.into(),
                         errors: Vec::new(),
+                        violated_policies: None,
                         request_id: Box::default(),
                         headers: Box::new(HeaderMap::from_iter(headers)),
                         cause: None,
@@ -68,6 +80,9 @@ macro_rules! problems {
 macro_rules! type_uri {
     ("") => {
         "about:blank"
+    };
+    ((iana $kind:literal)) => {
+        concat!("https://iana.org/assignments/http-problem-types#", $kind)
     };
     ($kind:tt) => {
         concat!("urn:problem-type:users:", $kind)
@@ -121,6 +136,9 @@ problems! {
     /// The status is that of the Idempotency-Key draft.
     key_reused: 422 "idempotency-key-reused" "Idempotency-Key reused",
         "This Idempotency-Key belongs to a request with another body.";
+    /// The rate limit adds when there is a request left, and which policy it is about.
+    quota_exceeded: 429 (iana "quota-exceeded") "Quota exceeded",
+        "There were too many requests. Nothing was done about this one; try again when Retry-After says.", RETRY_AFTER "1";
 
     /// Nothing was written.
     unavailable: 503 "" "Service Unavailable",

@@ -1,6 +1,6 @@
 //! The URL map, and the one pipeline that every request passes.
 
-use std::{convert::Infallible, panic::AssertUnwindSafe, rc::Rc};
+use std::{convert::Infallible, panic::AssertUnwindSafe, rc::Rc, sync::Arc};
 
 use bytes::Buf;
 use futures::{FutureExt as _, Stream, TryStreamExt as _, future::LocalBoxFuture};
@@ -11,16 +11,22 @@ use hyper_util::service::TowerToHyperService;
 use send_wrapper::SendWrapper;
 use tokio_util::sync::CancellationToken;
 use warp::Filter as _;
-use warp::http::{HeaderMap, Method, StatusCode, Uri, Version, header};
+use warp::http::{HeaderMap, Method, StatusCode, Uri, header};
 use warp::path::FullPath;
 
 use crate::auth::Access::{self, KeyOnly, Open, Scoped};
 use crate::auth::Auth;
+use crate::auth::principal::Principal;
 use crate::auth::principal::Scope::{Create, Read};
+use crate::client_address::TrustedProxies;
+use crate::cors::{Origins, cors};
 use crate::host::check_host;
 use crate::problem::Problem;
+use crate::rate_limit::{Allowance, Client, RateLimiter};
 use crate::request_context::RequestContext;
 use crate::response::{Response, empty, set};
+use crate::security_headers::set_security_headers;
+use crate::server::Arrival;
 use crate::telemetry::Telemetry;
 use crate::upstream::Users;
 use crate::{docs, probes, users};
@@ -67,7 +73,7 @@ struct Head {
     method: Method,
     path: FullPath,
     query: String,
-    version: Version,
+    arrival: Arrival,
     headers: HeaderMap,
 }
 
@@ -75,6 +81,13 @@ struct Head {
 pub struct Router {
     pub users: Users,
     pub auth: Auth,
+    /// `None`: no client is limited.
+    pub rate_limiter: Option<Arc<RateLimiter>>,
+    pub trusted_proxies: TrustedProxies,
+    /// `None`: none but the gateway's own.
+    pub cors_origins: Option<Origins>,
+    /// Whether all requests come over TLS.
+    pub over_tls: bool,
     pub telemetry: Telemetry,
     pub shutdown: CancellationToken,
 }
@@ -85,19 +98,22 @@ impl Router {
         self,
     ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + 'static
     {
+        let methods = ROUTES.iter().map(|route| route.method.clone());
+        let origins = self.cors_origins.as_ref();
+        let cors = origins.map(|origins| cors(origins, methods.chain([Method::HEAD])));
         // warp wants to be able to send its parts to another thread; it never does.
         let router = SendWrapper::new(Rc::new(self));
         let query = warp::query::raw().or(warp::any().map(String::new)).unify();
         let filter = warp::method()
             .and(warp::path::full())
             .and(query)
-            .and(warp::ext::get::<Version>())
+            .and(warp::ext::get::<Arrival>())
             .and(warp::header::headers_cloned())
-            .map(|method, path, query, version, headers| Head {
+            .map(|method, path, query, arrival, headers| Head {
                 method,
                 path,
                 query,
-                version,
+                arrival,
                 headers,
             })
             .and(warp::body::stream())
@@ -108,32 +124,41 @@ impl Router {
         let warp = TowerToHyperService::new(warp::service(filter));
 
         service_fn(move |mut request: Request<Incoming>| {
-            // warp hands on everything of a request except its version.
-            let version = request.version();
-            request.extensions_mut().insert(version);
+            let cors = cors.as_ref();
+            let headers = cors.map(|headers| headers(request.method(), request.headers()));
             // warp panics over a target without a path: that of CONNECT.
             if request.uri().path_and_query().is_none() {
                 *request.uri_mut() = Uri::from_static("*");
             }
-            warp.call(request)
+            let answer = warp.call(request);
+            async move {
+                let mut response = answer.await?;
+                response.headers_mut().extend(headers.unwrap_or_default());
+                Ok(response)
+            }
         })
     }
 
-    /// The pipeline: observe, check the host, authenticate, route, catch panics, finish.
+    /// The pipeline: observe, check the host, authenticate, limit, route, catch panics, finish.
     async fn respond(
         self: Rc<Self>,
         head: Head,
         body: impl Stream<Item = Result<impl Buf, warp::Error>> + 'static,
     ) -> Response {
-        let found = check_host(head.version, &head.headers).and_then(|()| find(head.path.as_str()));
+        let found = find(head.path.as_str());
         let template = found.as_ref().map_or(NO_ROUTE, |(template, _)| template);
         let mut active = self.telemetry.begin(template, &head.method, &head.headers);
 
         let caller = self.auth.authenticate(&head.headers);
         active.principal = caller.as_ref().ok().cloned().flatten();
+        let allowance = self.take_from_quota(template, active.principal.as_deref(), &head);
 
         let body = body.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining()));
         let handled = async {
+            check_host(head.arrival.version, &head.headers)?;
+            if let Some(allowance) = &allowance {
+                allowance.admit()?;
+            }
             let (template, parameter) = found?;
             let Some(route) = self.route(template, &head.method) else {
                 return self.no_route(template, &head.method);
@@ -155,10 +180,37 @@ impl Router {
         let panicked = |_| Err(Problem::outcome_unknown().because("a handler panicked"));
         let mut response = active.finish(result.unwrap_or_else(panicked));
 
+        let headers = response.headers_mut();
+        set_security_headers(headers, self.over_tls);
+        if let Some(allowance) = allowance {
+            allowance.describe(headers);
+        }
         if self.shutdown.is_cancelled() {
-            set(response.headers_mut(), header::CONNECTION, "close");
+            set(headers, header::CONNECTION, "close");
         }
         response
+    }
+
+    /// Takes a request from its client's quota. `None` without a rate limit, and for probes. A request
+    /// whose key is not valid is taken from the quota of its address.
+    fn take_from_quota(
+        &self,
+        template: &'static str,
+        principal: Option<&Principal>,
+        head: &Head,
+    ) -> Option<Allowance> {
+        let limiter = self.rate_limiter.as_ref()?;
+        if probes::is_probe(template) {
+            return None;
+        }
+        let address = || {
+            self.trusted_proxies
+                .client(head.arrival.peer, &head.headers)
+        };
+        Some(limiter.check(match principal {
+            Some(principal) => Client::Principal(principal.name.as_str()),
+            None => Client::Address(address()),
+        }))
     }
 
     /// The routes with this template.

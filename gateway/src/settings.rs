@@ -3,12 +3,15 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use credentials::{ClientTls, all_or_none};
+use credentials::{ClientTls, ServerTls, all_or_none};
 use service_runtime::settings::{ProcessSettings, listen_addr, milliseconds, number};
 use users_client::Endpoints;
 
 use crate::auth::Auth;
 use crate::auth::principal::{PrincipalName, Scopes};
+use crate::client_address::TrustedProxies;
+use crate::cors::Origins;
+use crate::rate_limit::RateLimit;
 
 /// HTTP gateway of the users service: takes `POST /users` and `GET /users/{id}`, and calls the
 /// users service over Cap'n Proto RPC.
@@ -25,6 +28,10 @@ pub struct Settings {
     /// IP address or host name, and port, to serve HTTP on.
     #[arg(long, env = "HTTP_ADDR", default_value = "0.0.0.0:3000", value_parser = listen_addr)]
     pub http_addr: SocketAddr,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub http_tls: HttpTls,
 
     /// Host (a name or an IP address) and port of the users service, several with commas between them.
     /// Calls are balanced over every address behind each name, which is looked up every two seconds.
@@ -58,9 +65,61 @@ pub struct Settings {
     #[arg(long, env = "API_KEYS_FILE", value_name = "PATH")]
     pub api_keys_file: Option<PathBuf>,
 
+    /// Requests that a client may send in how many seconds, such as 100/60; further ones are answered 429.
+    /// A client is the owner of an API key, or else an address. Too low refuses people who share an address;
+    /// too high lets one client use up what all need. Unset: no limit.
+    #[arg(long, env = "RATE_LIMIT", value_name = "REQUESTS/SECONDS")]
+    pub rate_limit: Option<RateLimit>,
+
+    /// IP addresses and networks of the proxies in front of this gateway, with commas between them. What
+    /// their `Forwarded` or `X-Forwarded-For` headers say of a client's address is believed. Without those
+    /// in use all of their clients share one quota of the rate limit; an address too many may send requests
+    /// in the name of any client.
+    #[arg(long, env = "TRUSTED_PROXIES", value_name = "NETWORKS")]
+    pub trusted_proxies: Option<TrustedProxies>,
+
+    /// Origins whose pages may use this gateway from a browser (CORS), with commas between them. Unset:
+    /// only its own pages.
+    #[arg(long, env = "CORS_ORIGINS", value_name = "ORIGINS")]
+    pub cors_origins: Option<Origins>,
+
     #[command(flatten)]
     #[allow(missing_docs)]
     pub process: ProcessSettings,
+}
+
+/// How HTTP clients know that they speak to this gateway.
+#[derive(Args, Clone, Debug)]
+pub struct HttpTls {
+    /// File with the certificate of this gateway and those that lead to its CA, in PEM. With it, HTTP is spoken
+    /// over TLS only. It is read again when it changes, as the next one is.
+    #[arg(
+        id = "http-tls-cert",
+        long = "http-tls-cert",
+        env = "HTTP_TLS_CERT",
+        value_name = "FILE"
+    )]
+    pub cert: Option<PathBuf>,
+
+    /// File with the private key of the certificate, in PEM. It may be the same file.
+    #[arg(
+        id = "http-tls-key",
+        long = "http-tls-key",
+        env = "HTTP_TLS_KEY",
+        value_name = "FILE"
+    )]
+    pub key: Option<PathBuf>,
+}
+
+impl HttpTls {
+    /// The serving end of HTTP over TLS; `None`: HTTP is plain text.
+    pub fn server(&self) -> anyhow::Result<Option<ServerTls>> {
+        let files = all_or_none([
+            ("HTTP_TLS_CERT", self.cert.as_ref()),
+            ("HTTP_TLS_KEY", self.key.as_ref()),
+        ]);
+        files?.map(ServerTls::https).transpose()
+    }
 }
 
 /// How the gateway proves to the users service who it is.
@@ -111,6 +170,7 @@ impl UsersTls {
 impl Settings {
     /// Refuses files that cannot be used.
     pub fn check(&self) -> anyhow::Result<()> {
+        self.http_tls.server()?;
         self.users_tls.client()?;
         self.auth()?;
         Ok(())

@@ -15,14 +15,13 @@ use warp::http::{HeaderMap, HeaderName, Method};
 
 use crate::auth::principal::Principal;
 use crate::limits::{MAX_REQUEST_ID_BYTES, is_visible_ascii};
+use crate::probes::is_probe;
 use crate::problem::Problem;
 use crate::response::{Response, set};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Routes that platforms ask all the time: not worth a log line each unless they fail.
-const PROBES: [&str; 2] = ["/livez", "/readyz"];
 /// The methods that RFC 9110 and RFC 5789 define.
 const METHODS: [&str; 9] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE",
@@ -139,7 +138,8 @@ impl ActiveRequest<'_> {
         let duration_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
         match status {
             500.. => log!(self, warn, "request", status, duration_ms, cause),
-            _ if PROBES.contains(&self.route) => {
+            // Not worth a line each unless they fail.
+            _ if is_probe(self.route) => {
                 log!(self, debug, "request", status, duration_ms, cause);
             }
             _ => log!(self, info, "request", status, duration_ms, cause),

@@ -1,7 +1,7 @@
 //! The whole system in one process: a private PostgreSQL, the users service and the gateway.
 
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{io, thread};
@@ -71,9 +71,11 @@ pub fn run(settings: &Settings, shutdown: &CancellationToken) -> anyhow::Result<
     let users = ["users-svc".into(), "--migrate-on-start=true".into()];
     let mut users: users_svc::Settings = parse_from(users.into_iter().chain(urls))?;
     users.rpc_addr = users_listener.local_addr()?;
+    let mut gateway: gateway::Settings = parse_from(["gateway", "--users-addr", &users_addr])?;
+    gateway.http_addr = gateway_listener.local_addr()?;
     let services = Services {
         users,
-        gateway: parse_from(["gateway", "--users-addr", &users_addr])?,
+        gateway,
         users_listener,
         gateway_listener,
     };
@@ -88,7 +90,6 @@ impl Services {
     ) -> anyhow::Result<()> {
         // The gateway stops first, so that what it has accepted can still be carried out.
         let (stop_gateway, stop_users) = (shutdown.child_token(), CancellationToken::new());
-        let addr = self.gateway_listener.local_addr()?;
         thread::scope(|scope| {
             // Whatever ends this, a panic included, ends the services.
             let _stop = (
@@ -106,10 +107,10 @@ impl Services {
                 // The gateway is asked last, because it logs that it is not ready.
                 if !announced
                     && users_svc::ready(&self.users).is_ok()
-                    && gateway::ready(addr).is_ok()
+                    && gateway::ready(&self.gateway).is_ok()
                 {
                     announced = true;
-                    announce(addr);
+                    announce(&self.gateway);
                 }
                 if users.is_finished() || server.as_mut().is_some_and(|server| server.has_ended()) {
                     stop_gateway.cancel();
@@ -133,14 +134,17 @@ impl Services {
 /// The gateway's listener and the users service's.
 fn listeners() -> anyhow::Result<(TcpListener, TcpListener)> {
     let gateway: gateway::Settings = parse_from(["gateway"])?;
-    let mut users: users_svc::Settings = parse_from(["users-svc"])?;
-    if std::env::var_os("RPC_ADDR").is_none() {
-        // On a workstation, only this machine may call it.
-        users.rpc_addr.set_ip([127, 0, 0, 1].into());
-    }
+    let users: users_svc::Settings = parse_from(["users-svc"])?;
+    // On a workstation, only this machine may call them.
+    let listen_here = |name, mut addr: SocketAddr| {
+        if std::env::var_os(name).is_none() {
+            addr.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        listen(name, addr)
+    };
     Ok((
-        listen("HTTP_ADDR", gateway.http_addr)?,
-        listen("RPC_ADDR", users.rpc_addr)?,
+        listen_here("HTTP_ADDR", gateway.http_addr)?,
+        listen_here("RPC_ADDR", users.rpc_addr)?,
     ))
 }
 
@@ -170,11 +174,13 @@ fn reachable(dir: &Path) -> anyhow::Result<PathBuf> {
     Ok(Path::new("/var/lib/users-rpc").join(name))
 }
 
-fn announce(addr: SocketAddr) {
-    let port = addr.port();
+fn announce(gateway: &gateway::Settings) {
+    let is_plain = gateway.http_tls.cert.is_none();
+    let scheme = if is_plain { "http" } else { "https" };
+    let url = format!("{scheme}://localhost:{}", gateway.http_addr.port());
     say(&format!(
-        "gateway on http://localhost:{port}; try:\n\n\
-         curl -X POST http://localhost:{port}/users -H \"Content-Type: application/json\" \
+        "gateway on {url}; try:\n\n\
+         curl -X POST {url}/users -H \"Content-Type: application/json\" \
          -d \"{{\\\"email\\\":\\\"jane@example.com\\\",\\\"name\\\":\\\"Jane Doe\\\"}}\"\n\n\
          Ctrl-C stops everything."
     ));

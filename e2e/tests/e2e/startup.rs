@@ -92,3 +92,15 @@ fn healthchecks_tell_whether_the_database_is_there() {
     assert!(!healthcheck("gateway", "HTTP_ADDR", &gateway));
     assert!(!healthcheck("users-svc", "RPC_ADDR", &users));
 }
+
+#[test]
+fn gateway_that_anyone_on_the_network_may_use_says_so() {
+    let warning = "whoever reaches HTTP_ADDR may create and read users";
+    let network = [("HTTP_ADDR", "0.0.0.0:0")];
+    let (mut open, _) = start_gateway("127.0.0.1:1", &network);
+    open.wait_for(warning);
+
+    let (local, http) = start_gateway("127.0.0.1:1", &[]);
+    assert_eq!(http.get("/livez").status, 200);
+    assert!(!local.output().contains(warning));
+}

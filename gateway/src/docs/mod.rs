@@ -66,6 +66,5 @@ fn content(bytes: impl Into<Bytes>, content_type: &str) -> Response {
     let headers = response.headers_mut();
     set(headers, header::CONTENT_TYPE, content_type);
     set(headers, header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
-    set(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     response
 }

@@ -9,7 +9,8 @@ use utoipa::OpenApi;
 use crate::body::{NewUser, User, UserList};
 use crate::field_error::FieldError;
 use crate::limits::{MAX_HEAD_KIB, MAX_IDEMPOTENCY_KEY_BYTES, MAX_REQUEST_ID_BYTES};
-use crate::problem::{BY_NAME, Problem};
+use crate::probes::is_probe;
+use crate::problem::{BY_NAME, Policy, Problem};
 
 const SKELETON: &str = include_str!("openapi.json");
 const EXAMPLE_ID: &str = "0190a3f4-7c3e-7cc8-a1b2-0242ac120002";
@@ -59,7 +60,11 @@ fn build(has_api_keys: bool) -> serde_json::Result<String> {
             has_api_keys || !needs_keys
         });
     }
-    for operation in paths.values_mut().flat_map(BTreeMap::values_mut) {
+    let operations = paths.iter_mut().flat_map(|(path, operations)| {
+        let is_limited = !is_probe(path);
+        operations.values_mut().map(move |op| (is_limited, op))
+    });
+    for (is_limited, operation) in operations {
         let names = operation.remove("x-problems").unwrap_or_default();
         let mut names: Vec<String> = serde_json::from_value(names)?;
         if !has_api_keys {
@@ -67,8 +72,14 @@ fn build(has_api_keys: bool) -> serde_json::Result<String> {
         } else if operation.contains_key("security") {
             names.extend(API_KEY_PROBLEMS.map(ToOwned::to_owned));
         }
+        if is_limited {
+            names.push("quota_exceeded".into());
+        }
         for name in names {
             describe(&name, &mut operation["responses"]);
+        }
+        if is_limited {
+            add_rate_limit_headers(&mut operation["responses"]);
         }
     }
     if !has_api_keys && let Some(components) = document["components"].as_object_mut() {
@@ -87,6 +98,17 @@ fn build(has_api_keys: bool) -> serde_json::Result<String> {
     ];
     let insert = |text: String, (name, value)| text.replace(name, value);
     Ok(values.into_iter().fold(document.to_string(), insert))
+}
+
+/// Adds the headers that every response has where there is a rate limit.
+fn add_rate_limit_headers(responses: &mut Value) {
+    let responses = responses.as_object_mut().into_iter().flatten();
+    for (_, response) in responses.filter(|(_, response)| response.get("$ref").is_none()) {
+        for name in ["RateLimit", "RateLimit-Policy"] {
+            let reference = format!("#/components/headers/{}", name.replace('-', ""));
+            response["headers"][name] = json!({ "$ref": reference });
+        }
+    }
 }
 
 /// Adds a problem to the responses of an operation. Problems that share a status are examples of one
@@ -109,6 +131,7 @@ fn describe(name: &str, responses: &mut Value) {
             let error = FieldError::of_parameter("pageSize", "must be from 1 to 100");
             problem.errors.push(error);
         }
+        "quota_exceeded" => problem.violated_policies = Some([Policy::Default]),
         _ => {}
     }
 

@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod api_keys;
+mod browsers;
 mod drain;
 mod fake_users;
 mod limits;
 mod listing;
 mod outcomes;
 mod protocol;
+mod rate_limit;
 mod raw;
 mod requests;
 mod slow_readers;

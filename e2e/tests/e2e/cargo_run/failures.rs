@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 
+use e2e::{Program, binary};
 use nix::sys::signal::Signal;
 
 use super::{Folder, http};
@@ -27,6 +28,23 @@ fn taken_http_port_is_named_with_the_setting_that_changes_it() {
 #[test]
 fn taken_rpc_port_is_named_with_the_setting_that_changes_it() {
     assert_names_a_taken_port("RPC_ADDR");
+}
+
+#[test]
+fn without_a_setting_both_ports_are_for_this_machine_only() {
+    for (setting, port, other) in [
+        ("HTTP_ADDR", 3000, "RPC_ADDR"),
+        ("RPC_ADDR", 4001, "HTTP_ADDR"),
+    ] {
+        let folder = Folder::new();
+        // When this fails, someone else has the port, which does as well.
+        let _taken = TcpListener::bind(("127.0.0.1", port));
+        let settings = [(other, "127.0.0.1:0")];
+        let mut stack = Program::start(&binary("stack"), folder.0.path(), &settings);
+        let said = stack.wait_for("is taken");
+        let another = format!("{setting}=127.0.0.1:{}", port + 10);
+        assert!(said.contains(&another), "{said}");
+    }
 }
 
 #[test]

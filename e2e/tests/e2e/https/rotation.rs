@@ -1,0 +1,86 @@
+//! A certificate that is replaced under load.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use e2e::certificates::Certificates;
+use e2e::eventually;
+
+use super::SecureSystem;
+
+/// Creates users, each on a connection of its own, until `stop`. Returns what failed.
+fn create_until(
+    system: &SecureSystem,
+    ca: &str,
+    stop: &AtomicBool,
+    number: &AtomicUsize,
+) -> Vec<String> {
+    let mut failures = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let number = number.fetch_add(1, Ordering::Relaxed);
+        match system.create(ca, &format!("u{number}@example.com")) {
+            Ok(answer) if answer.starts_with("HTTP/1.1 201") => {}
+            Ok(failure) | Err(failure) => failures.push(failure),
+        }
+    }
+    failures
+}
+
+fn wait_for_log(system: &SecureSystem, text: &str) {
+    eventually(text, || system.gateway.output().contains(text));
+}
+
+#[test]
+fn certificate_is_replaced_under_load_and_no_request_fails() {
+    let (old, new) = (Certificates::new(), Certificates::new());
+    let (files, others) = (old.issue_for_service(), new.issue_for_service());
+    let system = SecureSystem::start(&files);
+    let both = format!("{}.both", old.ca());
+    let authorities = [old.ca(), new.ca()].map(|ca| fs::read_to_string(ca).unwrap());
+    fs::write(&both, authorities.concat()).unwrap();
+
+    let (stop, number) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let create = || create_until(&system, &both, &stop, &number);
+        let clients: Vec<_> = (0..3).map(|_| scope.spawn(create)).collect();
+        // For a while the key does not belong to the certificate, and the old pair stays.
+        fs::copy(&others.key, &files.key).unwrap();
+        wait_for_log(&system, "kept what was read before");
+        fs::copy(&others.cert, &files.cert).unwrap();
+        wait_for_log(&system, "read changed files again");
+        thread::sleep(Duration::from_millis(500));
+
+        stop.store(true, Ordering::Relaxed);
+        for client in clients {
+            assert_eq!(client.join().unwrap(), Vec::<String>::new());
+        }
+    });
+    let requests = number.into_inner();
+    println!("{requests} requests");
+    assert!(requests > 10, "{requests}");
+    assert!(system.create(new.ca(), "after@example.com").is_ok());
+}
+
+#[test]
+fn connection_goes_on_while_its_certificate_is_replaced() {
+    let (old, new) = (Certificates::new(), Certificates::new());
+    let (files, others) = (old.issue_for_service(), new.issue_for_service());
+    let system = SecureSystem::start(&files);
+    thread::scope(|scope| {
+        // It takes six seconds.
+        let quiet = ["--output", "/dev/null", "--write-out", "%{http_code}"];
+        let options = [&["--limit-rate", "250k"], &quiet[..]].concat();
+        let (system, ca) = (&system, old.ca());
+        let slow = scope.spawn(move || system.curl(ca, "/docs/swagger-ui-bundle.js", &options));
+        fs::copy(&others.key, &files.key).unwrap();
+        fs::copy(&others.cert, &files.cert).unwrap();
+        wait_for_log(system, "read changed files again");
+        assert!(
+            !slow.is_finished(),
+            "it ended before the certificate changed"
+        );
+        assert_eq!(slow.join().unwrap().as_deref(), Ok("200"));
+    });
+}
