@@ -8,102 +8,76 @@ use e2e::{Program, binary};
 
 use super::system;
 
-/// Starts a users service with these files, and returns what it says when it refuses them.
-fn refusal(tls: &TlsFiles) -> String {
+/// Starts a users service with these files, which must be refused by what is wrong with one of them.
+fn assert_refused(tls: &TlsFiles, variable: &str, file: &str, reason: &str) {
     let database = [("DATABASE_URL", "host=127.0.0.1 user=u")];
     let settings = [&database[..], &tls.of_service()].concat();
     let mut users = Program::start(&binary("users-svc"), Path::new("/"), &settings);
     assert!(!users.ended().success());
-    users.wait_for("RPC_TLS_")
+    let said = users.wait_for(&format!("{variable}={file}: "));
+    assert!(said.contains(reason), "{said}: {reason}");
+    assert!(!said.contains("PRIVATE KEY-----"), "{said}");
 }
 
 #[test]
-fn file_that_cannot_be_used_is_refused_by_name_and_reason() {
+fn certificate_that_cannot_be_used_is_refused_by_name_and_reason() {
     let certificates = Certificates::new();
     let good = certificates.issue_for_service();
-    let other = certificates.issue("other");
-    let expired = certificates.issue_expired("service");
+    let refuse = |cert: &str, reason| {
+        let mut bad = good.clone();
+        cert.clone_into(&mut bad.cert);
+        assert_refused(&bad, "RPC_TLS_CERT", cert, reason);
+    };
     let empty = format!("{}.empty", good.cert);
     fs::write(&empty, "").unwrap();
-    let missing = format!("{}.missing", good.cert);
-    let folder = Path::new(&good.cert).parent().unwrap().to_str().unwrap();
 
-    let with_cert = |cert: &str| TlsFiles {
-        cert: cert.into(),
-        ..good.clone()
+    refuse(&format!("{}.missing", good.cert), "No such file");
+    refuse(
+        Path::new(&good.cert).parent().unwrap().to_str().unwrap(),
+        "not a regular file",
+    );
+    refuse(&empty, "no certificate in PEM");
+    refuse(&good.key, "no certificate in PEM");
+    let expired = certificates.issue_expired("service");
+    assert_refused(
+        &expired,
+        "RPC_TLS_CERT",
+        &expired.cert,
+        "its certificate expired 6",
+    );
+}
+
+#[test]
+fn key_that_cannot_be_used_is_refused_by_name_and_reason() {
+    let certificates = Certificates::new();
+    let good = certificates.issue_for_service();
+    let refuse = |key: &str, reason| {
+        let mut bad = good.clone();
+        key.clone_into(&mut bad.key);
+        assert_refused(&bad, "RPC_TLS_KEY", key, reason);
     };
-    let with_key = |key: &str| TlsFiles {
-        key: key.into(),
-        ..good.clone()
+    refuse(&good.cert, "no private key in PEM");
+    let other = certificates.issue("other");
+    refuse(&other.key, "not the key of the certificate in RPC_TLS_CERT");
+}
+
+#[test]
+fn ca_that_cannot_be_used_is_refused_by_name_and_reason() {
+    let certificates = Certificates::new();
+    let good = certificates.issue_for_service();
+    let refuse = |ca: &str, reason| {
+        let mut bad = good.clone();
+        ca.clone_into(&mut bad.ca);
+        assert_refused(&bad, "RPC_TLS_CA", ca, reason);
     };
-    let with_ca = |ca: &str| TlsFiles {
-        ca: ca.into(),
-        ..good.clone()
-    };
-    for (tls, variable, file, reason) in [
-        (
-            with_cert(&missing),
-            "RPC_TLS_CERT",
-            &*missing,
-            "No such file",
-        ),
-        (
-            with_cert(folder),
-            "RPC_TLS_CERT",
-            folder,
-            "not a regular file",
-        ),
-        (
-            with_cert(&empty),
-            "RPC_TLS_CERT",
-            &empty,
-            "no certificate in PEM",
-        ),
-        (
-            with_cert(&good.key),
-            "RPC_TLS_CERT",
-            &good.key,
-            "no certificate in PEM",
-        ),
-        (
-            expired.clone(),
-            "RPC_TLS_CERT",
-            &expired.cert,
-            "its certificate expired 6",
-        ),
-        (
-            with_key(&good.cert),
-            "RPC_TLS_KEY",
-            &good.cert,
-            "no private key in PEM",
-        ),
-        (
-            with_key(&other.key),
-            "RPC_TLS_KEY",
-            &other.key,
-            "not the key of the certificate in RPC_TLS_CERT",
-        ),
-        (with_ca(&good.cert), "RPC_TLS_CA", &good.cert, "not a CA's"),
-        (
-            with_ca(&empty),
-            "RPC_TLS_CA",
-            &empty,
-            "no certificate in PEM",
-        ),
-    ] {
-        let said = refusal(&tls);
-        let named = format!("{variable}={file}: ");
-        assert!(
-            said.contains(&named) && said.contains(reason),
-            "{said}: {reason}"
-        );
-        assert!(!said.contains("PRIVATE KEY-----"), "{said}");
-    }
+    refuse(&good.cert, "not a CA's");
+    refuse(&good.key, "no certificate in PEM");
 }
 
 #[test]
 fn part_of_the_files_is_refused_by_the_name_of_what_is_missing() {
-    let service = Certificates::new().issue_for_service();
+    let certificates = Certificates::new();
+    let service = certificates.issue_for_service();
     let database = ("DATABASE_URL", "host=127.0.0.1 user=u");
     for (settings, missing) in [
         (vec![service.of_service()[0]], "RPC_TLS_KEY must be set too"),

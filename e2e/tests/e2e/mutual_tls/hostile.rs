@@ -49,13 +49,13 @@ fn ten_thousand_begun_handshakes_cost_bounded_memory_and_nobody_else() {
     let before = system.users.peak_memory();
     let mut record = BEGUN_HANDSHAKE.to_vec();
     record.resize(15_000, 0);
-    let begin = |_| {
+    let handshake = |_| {
         let mut stream = TcpStream::connect(system.users_addr).unwrap();
         // One that has been closed already takes no more.
         let _ = stream.write_all(&record);
         stream
     };
-    let begun: Vec<TcpStream> = (0..9_900).map(begin).collect();
+    let begun: Vec<TcpStream> = (0..9_900).map(handshake).collect();
     assert_eq!(system.http.create("jane@example.com", "Jane").status, 201);
     drop(begun);
     let grew = system.users.peak_memory() - before;

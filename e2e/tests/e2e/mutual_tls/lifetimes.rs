@@ -1,7 +1,7 @@
 //! A link lives no longer than the certificates that it was made with, and its end costs no call.
 
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
+use std::{slice, thread};
 
 use e2e::certificates::{Certificates, TlsFiles};
 use e2e::rpc::{self, block_on};
@@ -46,7 +46,7 @@ fn link_is_replaced_before_its_certificate_expires_without_a_failed_request() {
     let connects = || metrics::value(&admin, "rpc_client_connects_total", &[]);
     let at_first = connects();
 
-    let outcomes = under_load(&[system.http.clone()], 4, "replaced", || {
+    let outcomes = under_load(slice::from_ref(&system.http), 4, "replaced", || {
         for _ in 0..4 {
             thread::sleep(lifetime / 3);
             short_lived(&certificates, "gateway", lifetime);

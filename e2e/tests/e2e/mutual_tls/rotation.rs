@@ -1,6 +1,6 @@
 //! Certificates and CAs that are replaced while requests go on.
 
-use std::fs;
+use std::{fs, slice};
 
 use e2e::certificates::{Certificates, TlsFiles};
 use e2e::{Http, Program, System, eventually, start_gateway, under_load};
@@ -32,7 +32,7 @@ fn certificates_and_their_ca_are_replaced_without_a_failed_request() {
     let new_ca = fs::read_to_string(new.ca()).unwrap();
     let old_ca = fs::read_to_string(old.ca()).unwrap();
 
-    let outcomes = under_load(&[system.http.clone()], 8, "rotated", || {
+    let outcomes = under_load(slice::from_ref(&system.http), 8, "rotated", || {
         // Both ends trust both CAs, then show what the new one signed, then forget the old one.
         fs::write(old.ca(), format!("{old_ca}{new_ca}")).unwrap();
         wait_for_reloads(&system, 1);
