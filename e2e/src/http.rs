@@ -39,6 +39,7 @@ impl Http {
     }
 
     /// The same, with an API key.
+    #[must_use]
     pub fn with_api_key(&self, key: &str) -> Self {
         Self {
             api_key: Some(key.to_owned()),
