@@ -97,12 +97,16 @@ fn start_without_select(owners: &Service) -> (Service, String) {
     let grant = format!(
         "CREATE ROLE {role} LOGIN PASSWORD 'p'; ALTER DATABASE {role} OWNER TO {role}; \
          GRANT SELECT ON refinery_schema_history TO {role}; \
-         GRANT INSERT, SELECT (id) ON users TO {role}"
+         GRANT INSERT, SELECT ON users TO {role}"
     );
     owners.sql().batch_execute(&grant).unwrap();
     let (_, place) = owners.url.rsplit_once('@').unwrap();
     let service = Service::start_on(&format!("postgres://{role}:p@{place}"), &[]);
     service.wait_until_serving();
+    // It would not have started like this.
+    let revoke =
+        format!("REVOKE SELECT ON users FROM {role}; GRANT SELECT (id) ON users TO {role}");
+    owners.sql().batch_execute(&revoke).unwrap();
     (service, role.to_owned())
 }
 

@@ -1,6 +1,7 @@
 //! TLS between the users service and PostgreSQL, asked of a server that speaks it.
 
 mod faults;
+mod impostor;
 mod modes;
 mod refusals;
 
@@ -49,6 +50,16 @@ impl TlsDatabase {
         self.server
             .use_certificate(&issued.cert, &issued.key)
             .unwrap();
+    }
+
+    /// Writes a certificate that `ca` signs, and its key, to files.
+    fn write_certificate(&self, ca: &Authority, names: &[&str]) -> [PathBuf; 2] {
+        let issued = ca.issue(names, DAY).unwrap();
+        [("other.crt", issued.cert), ("other.key", issued.key)].map(|(name, text)| {
+            let path = self.dir.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        })
     }
 
     /// The file with the CAs that the service trusts.
