@@ -79,7 +79,10 @@ fn has_nss_wrapper() -> bool {
 fn has_cpp_toolchain() -> bool {
     is_on_path("cmake")
         && is_on_path("c++")
-        && says_yes("pkg-config", &["--exists", "capnp-rpc", "capnp-json"])
+        && says_yes(
+            "pkg-config",
+            &["--exists", "capnp-rpc", "capnp-json", "kj-tls"],
+        )
 }
 
 fn has_many_open_files() -> bool {

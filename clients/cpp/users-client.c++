@@ -1,8 +1,9 @@
 // The users service at a terminal, in C++.
 //
-//   users-client [--users-addr HOST:PORT] [--timeout-ms N] VERB
+//   users-client [--users-addr HOST:PORT] [--timeout-ms N] [--tls-cert FILE --tls-key FILE --tls-ca FILE] VERB
 //     create --email EMAIL --name NAME [--id UUID]
 //     get ID
+//     find EMAIL
 //     list [--page-size N] [--page-token TOKEN]
 //
 // Prints an object of JSON. Exit status: 0 done; 2 wrong usage; 3 refused; 4 unavailable, nothing was
@@ -42,7 +43,8 @@ struct Outcome {
 [[noreturn]] void usage(const std::string& mistake) {
   std::cerr << "users-client: " << mistake << "\n"
             << "usage: users-client [--users-addr HOST:PORT] [--timeout-ms N] "
-               "create --email EMAIL --name NAME [--id UUID] | get ID | "
+               "[--tls-cert FILE --tls-key FILE --tls-ca FILE] "
+               "create --email EMAIL --name NAME [--id UUID] | get ID | find EMAIL | "
                "list [--page-size N] [--page-token TOKEN]\n";
   std::exit(2);
 }
@@ -127,19 +129,21 @@ Outcome invalid(capnp::List<FieldError>::Reader errors) {
   return {"{\"outcome\":\"invalid\",\"errors\":" + jsonList(errors) + "}", 3};
 }
 
-std::string quoted(kj::StringPtr text) { return capnp::JsonCodec().encode(capnp::Text::Reader(text)).cStr(); }
+std::string quoted(const std::string& text) {
+  return capnp::JsonCodec().encode(capnp::Text::Reader(text.c_str())).cStr();
+}
 
 Outcome failed(const CallError& error, const Command& command) {
   const std::string detail = quoted(error.detail);
-  const std::string id = quoted(command.option("id", "").c_str());
+  const std::string id = quoted(command.option("id", ""));
   switch (error.failure) {
     case Failure::UNAVAILABLE: return {"{\"outcome\":\"unavailable\",\"detail\":" + detail + "}", 4};
     case Failure::UNKNOWN: return {"{\"outcome\":\"unknown\",\"detail\":" + detail + ",\"id\":" + id + "}", 5};
     case Failure::UNIMPLEMENTED: return {"{\"outcome\":\"unimplemented\",\"detail\":" + detail + "}", 6};
     case Failure::TOO_LARGE: break;
   }
-  // Text that is not a UUID is no user's id.
-  if (command.verb == "get") return refused("notFound");
+  // Text that is no UUID, or no e-mail address, is no user's.
+  if (command.verb == "get" || command.verb == "find") return refused("notFound");
   const std::string fault = "{\"field\":" + quoted(error.field) + ",\"reason\":" + detail + "}";
   return {"{\"outcome\":\"invalid\",\"errors\":[" + fault + "]}", 3};
 }
@@ -165,30 +169,53 @@ Outcome create(UsersClient& users, const Command& command) {
       });
 }
 
+// Of `get` and of `find`, whose responses have the same members.
+template <typename Response>
+Outcome found(Response response) {
+  switch (response.which()) {
+    case Response::Reads::USER: return withUser("found", response.getUser());
+    case Response::Reads::NOT_FOUND: return refused("notFound");
+    case Response::Reads::REVOKED: return refused("revoked");
+  }
+  throw CallError{Failure::UNAVAILABLE, "an outcome of a later version"};
+}
+
 Outcome get(UsersClient& users, const Command& command) {
   if (command.values.size() != 1) usage("get needs an id");
   return users.call(
       Effect::READ,
-      [&](Users::Client& service) {
+      [&](auto& service) {
         auto request = service.getUserRequest();
         request.setId(command.values[0]);
         return request;
       },
-      [](GetUserResponse::Reader response) {
-        return response.isUser() ? withUser("found", response.getUser()) : refused("notFound");
-      });
+      [](GetUserResponse::Reader response) { return found(response); });
+}
+
+Outcome find(UsersClient& users, const Command& command) {
+  if (command.values.size() != 1) usage("find needs an e-mail address");
+  return users.call(
+      Effect::READ,
+      [&](auto& service) {
+        auto request = service.findUserRequest();
+        request.setEmail(command.values[0]);
+        return request;
+      },
+      [](FindUserResponse::Reader response) { return found(response); });
 }
 
 Outcome list(UsersClient& users, const Command& command) {
   return users.call(
       Effect::READ,
-      [&](Users::Client& service) {
+      [&](auto& service) {
         auto request = service.listUsersRequest();
         fill(ListUsersRequest::Builder(request), command);
         return request;
       },
       [](ListUsersResponse::Reader response) -> Outcome {
         if (response.isInvalid()) return invalid(response.getInvalid());
+        if (response.isRevoked()) return refused("revoked");
+        if (!response.isPage()) throw CallError{Failure::UNAVAILABLE, "an outcome of a later version"};
         auto page = response.getPage();
         // A token is made of characters that mean nothing to JSON.
         std::string users = jsonList(page.getUsers()), token = page.getNextPageToken().cStr();
@@ -202,6 +229,7 @@ Outcome run(UsersClient& users, Command command) {
   try {
     if (command.verb == "create") return create(users, command);
     if (command.verb == "get") return get(users, command);
+    if (command.verb == "find") return find(users, command);
     if (command.verb == "list") return list(users, command);
   } catch (const CallError& error) {
     return failed(error, command);
@@ -209,14 +237,38 @@ Outcome run(UsersClient& users, Command command) {
   usage("there is no " + (command.verb.empty() ? std::string("verb") : command.verb));
 }
 
+// The value of an option, or else of the environment variable that stands for it: USERS_ADDR for
+// --users-addr. Empty without both.
+std::string setting(const Command& command, const std::string& option) {
+  std::string variable = option.compare(0, 3, "tls") == 0 ? "USERS_" : "";
+  for (char c : option) variable += c == '-' ? '_' : static_cast<char>(std::toupper(c));
+  const char* fromEnvironment = std::getenv(variable.c_str());
+  return command.option(option, fromEnvironment ? fromEnvironment : "");
+}
+
+std::optional<TlsFiles> tlsFiles(const Command& command) {
+  TlsFiles files{setting(command, "tls-cert"), setting(command, "tls-key"), setting(command, "tls-ca")};
+  if (files.cert.empty() && files.key.empty() && files.ca.empty()) return std::nullopt;
+  if (files.cert.empty()) usage("mutual TLS also needs --tls-cert (USERS_TLS_CERT)");
+  if (files.key.empty()) usage("mutual TLS also needs --tls-key (USERS_TLS_KEY)");
+  if (files.ca.empty()) usage("mutual TLS also needs --tls-ca (USERS_TLS_CA)");
+  return files;
+}
+
 int main(int argc, char* argv[]) {
   Command command = parse(std::vector<std::string>(argv + 1, argv + argc));
-  const char* fromEnvironment = std::getenv("USERS_ADDR");
-  std::string address = command.option("users-addr", fromEnvironment ? fromEnvironment : "127.0.0.1:4001");
+  std::string address = setting(command, "users-addr");
+  if (address.empty()) address = "127.0.0.1:4001";
   if (address.find(':') == std::string::npos) usage("--users-addr must be HOST:PORT, such as 127.0.0.1:4001");
+  const uint32_t timeoutMs = number("timeout-ms", command.option("timeout-ms", "5000"));
 
-  UsersClient users(kj::heapString(address.c_str()), number("timeout-ms", command.option("timeout-ms", "5000")));
-  Outcome outcome = run(users, command);
-  std::cout << outcome.json << std::endl;
-  return outcome.status;
+  auto io = kj::setupAsyncIo();
+  try {
+    UsersClient users(io, address, timeoutMs, tlsFiles(command));
+    Outcome outcome = run(users, command);
+    std::cout << outcome.json << std::endl;
+    return outcome.status;
+  } catch (const std::invalid_argument& error) {
+    usage(error.what());
+  }
 }

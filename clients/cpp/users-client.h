@@ -1,10 +1,12 @@
-// The users service from C++: a client on EzRpcClient that connects again after a break and bounds
-// each call by a deadline.
+// The users service from C++: a client that connects again after a break and bounds each call by a
+// deadline.
 //
-// To use it in a project of yours, copy this file and CMakeLists.txt, and put schema/users.capnp beside
-// them. A call takes two functions: one builds the request, the other one reads the response.
+// To use it in a project of yours, copy this file, users-connection.h and CMakeLists.txt, and put
+// schema/users.capnp beside them. A call takes two functions: one builds the request, the other one reads
+// the response.
 //
-//   UsersClient users(kj::str("127.0.0.1:4001"), 5000);
+//   auto io = kj::setupAsyncIo();
+//   UsersClient users(io, "127.0.0.1:4001", 5000);
 //   try {
 //     bool isStored = users.call(
 //         Effect::WRITE,
@@ -19,19 +21,23 @@
 //   } catch (const CallError& error) {
 //     if (error.failure == Failure::UNKNOWN) ...  // Create again with the same id.
 //   }
+//
+// A service that wants mutual TLS gets it with TlsFiles. A caller whose certificate is a reader's is met
+// by a `UserDirectory`: a function that builds a read takes its service by `auto&`, and works with both.
 
 #pragma once
 
 #include <capnp/dynamic.h>
-#include <capnp/ez-rpc.h>
 #include <capnp/message.h>
 #include <kj/async-io.h>
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
+#include <string>
 #include <type_traits>
 
-#include "users.capnp.h"
+#include "users-connection.h"
 
 // What a call may leave behind in the service.
 enum class Effect { READ, WRITE };
@@ -47,8 +53,8 @@ enum class Failure {
 // What `UsersClient::call` throws.
 struct CallError {
   Failure failure;
-  kj::StringPtr detail;
-  kj::StringPtr field = nullptr;  // With TOO_LARGE: the longest text of the request.
+  std::string detail;
+  std::string field = "";  // With TOO_LARGE: the longest text of the request.
 };
 
 // Bytes of a request, which are nearly all text. The contract says so ("Limits"): a longer message would
@@ -59,8 +65,15 @@ constexpr uint64_t MAX_REQUEST_BYTES = 96 * 1024;
 // breaks. It makes one call at a time, on one thread.
 class UsersClient {
 public:
-  // `address` is host:port. A call may take `timeoutMs` milliseconds in all.
-  UsersClient(kj::String address, uint32_t timeoutMs) : address(kj::mv(address)), timeout(timeoutMs) {}
+  // `address` is host:port. A call may take `timeoutMs` milliseconds in all. The files of `tls` are read
+  // anew for each connection, so that they may be replaced. Throws std::invalid_argument when they cannot
+  // be used now.
+  UsersClient(kj::AsyncIoContext& io, std::string address, uint32_t timeoutMs, std::optional<TlsFiles> tls = {})
+      : io(io), address(std::move(address)), timeout(timeoutMs), tlsFiles(std::move(tls)) {
+    if (!tlsFiles) return;
+    checkHost(hostOf(this->address));
+    tlsContext = readTlsFiles(*tlsFiles);
+  }
 
   // Makes the call that `build` builds, and returns what `read` makes of its response, which must not
   // point into the response. When the connection breaks, makes the call once more on a new one: ids
@@ -72,7 +85,9 @@ public:
     bool mayHaveWritten = false;
 
     for (bool isLastAttempt : {false, true}) {
-      if (!connect()) throw notExecuted(mayHaveWritten, Failure::UNAVAILABLE, "the users service cannot be reached");
+      if (auto fault = connect()) {
+        throw notExecuted(mayHaveWritten, Failure::UNAVAILABLE, "the users service cannot be reached: " + *fault);
+      }
       try {
         return attempt(build, read, mayHaveWritten);
       } catch (const TimedOut&) {
@@ -102,15 +117,16 @@ private:
 
   struct TimedOut {};
 
-  struct Connection {
-    explicit Connection(kj::StringPtr address) : rpc(address), service(rpc.getMain<Users>()) {}
-    capnp::EzRpcClient rpc;
-    Users::Client service;
-  };
-
   template <typename Build, typename Read>
   auto attempt(Build&& build, Read&& read, bool followsWrite) {
-    auto request = build(connection->service);
+    if constexpr (std::is_invocable_v<Build&, UserDirectory::Client&>) {
+      if (connection->isDirectory) return send(build(connection->directory), read, followsWrite);
+    }
+    return send(build(connection->users), read, followsWrite);
+  }
+
+  template <typename Request, typename Read>
+  auto send(Request request, Read&& read, bool followsWrite) {
     checkSize(request.asReader());
     // The service gets less time than the caller waits, so that its own "dropped" still arrives.
     const Milliseconds reserve = std::clamp(timeout / 10, Milliseconds(5), Milliseconds(100));
@@ -134,9 +150,9 @@ private:
 
   // The error of a call whose last attempt was not carried out. Once an attempt may have written, the
   // outcome is unknown until an attempt settles it.
-  static CallError notExecuted(bool mayHaveWritten, Failure failure, kj::StringPtr detail) {
+  static CallError notExecuted(bool mayHaveWritten, Failure failure, std::string detail) {
     if (mayHaveWritten) return {Failure::UNKNOWN, "the call failed, and may or may not have had its effect"};
-    return {failure, detail};
+    return {failure, std::move(detail)};
   }
 
   static void checkSize(capnp::DynamicStruct::Reader request) {
@@ -146,51 +162,89 @@ private:
     for (auto field : request.getSchema().getNonUnionFields()) {
       if (!field.getType().isText() || !request.has(field)) continue;
       const size_t size = request.get(field).as<capnp::Text>().size();
-      if (size > longest) error.field = field.getProto().getName();
+      if (size > longest) error.field = field.getProto().getName().cStr();
       longest = std::max(longest, size);
     }
     throw error;
   }
 
-  // Makes sure that there is a connection to a service that answers. EzRpcClient does not tell whether
-  // a new connection came about, or an idle one has ended, so both are tried by a question that has no
-  // effect. Returns false when there is no answer.
-  bool connect() {
+  // Makes sure that there is a connection to a service that answers. A question that has no effect tells
+  // whether an idle connection has ended meanwhile. Returns why there is no connection.
+  std::optional<std::string> connect() {
     if (connection.get() != nullptr) {
       const bool isFresh = Clock::now() - lastResponseAt < Milliseconds(100);
-      if (isFresh || isAnswering()) return true;
+      if (isFresh || isAnswering()) return std::nullopt;
     }
-    connection = kj::heap<Connection>(address);
-    if (isAnswering()) return true;
     connection = nullptr;
-    return false;
+    try {
+      if (tlsFiles) rereadTlsFiles();
+      auto stream = wait(openStream(io.provider->getNetwork(), address, tlsContext.get()));
+      connection = kj::heap<UsersConnection>(kj::mv(stream));
+      // A service that is older than the first question, or a directory, which knows nobody with an empty id.
+      connection->isDirectory = !isImplemented(connection->users.healthRequest().send()) &&
+                                isImplemented(connection->directory.getUserRequest().send());
+      return std::nullopt;
+    } catch (const TimedOut&) {
+      connection = nullptr;
+      return "it does not answer in time";
+    } catch (const kj::Exception& error) {
+      std::string fault = faultOf(error);
+      connection = nullptr;
+      return fault;
+    }
+  }
+
+  void rereadTlsFiles() {
+    try {
+      tlsContext = readTlsFiles(*tlsFiles);
+    } catch (const std::invalid_argument&) {
+      // They may be half replaced; those before still work.
+    }
+  }
+
+  // Why there is no connection, for the person who has to mend it.
+  std::string faultOf(const kj::Exception& error) const {
+    const bool hasEnded = connection.get() != nullptr && error.getType() == kj::Exception::Type::DISCONNECTED;
+    if (!hasEnded) return error.getDescription().cStr();
+    // Why it refuses a certificate, it says only after the handshake, and often too late to be heard.
+    if (!tlsFiles) return "it ends the connection; it may want mutual TLS";
+    return "it ends the connection; it may not accept the certificate in " + tlsFiles->cert + ", or " +
+           tlsFiles->key + " is not its key";
   }
 
   bool isAnswering() {
     try {
-      wait(connection->service.healthRequest().send());
+      isImplemented(connection->users.healthRequest().send());
       return true;
     } catch (const TimedOut&) {
       return false;
-    } catch (const kj::Exception& error) {
-      // A service that is older than this question answers too.
-      return error.getType() == kj::Exception::Type::UNIMPLEMENTED;
+    } catch (const kj::Exception&) {
+      return false;
     }
   }
 
-  // Waits for a response until the call's deadline. Throws TimedOut, or the call's kj::Exception.
-  template <typename Results>
-  capnp::Response<Results> wait(capnp::RemotePromise<Results> promise) {
-    using Response = capnp::Response<Results>;
+  template <typename Response>
+  bool isImplemented(kj::Promise<Response> response) {
+    try {
+      wait(kj::mv(response));
+      return true;
+    } catch (const kj::Exception& error) {
+      if (error.getType() != kj::Exception::Type::UNIMPLEMENTED) throw;
+      return false;
+    }
+  }
+
+  // Waits until the call's deadline. Throws TimedOut, or the promise's kj::Exception.
+  template <typename T>
+  T wait(kj::Promise<T> promise) {
     bool isLate = false;
-    kj::Promise<Response> response = kj::mv(promise);
-    auto& timer = connection->rpc.getIoProvider().getTimer();
-    auto late = timer.afterDelay(remainingMs() * kj::MILLISECONDS).then([&isLate]() -> kj::Promise<Response> {
+    auto& timer = io.provider->getTimer();
+    auto late = timer.afterDelay(remainingMs() * kj::MILLISECONDS).then([&isLate]() -> kj::Promise<T> {
       isLate = true;
       return KJ_EXCEPTION(FAILED, "no answer in time");
     });
     try {
-      return response.exclusiveJoin(kj::mv(late)).wait(connection->rpc.getWaitScope());
+      return promise.exclusiveJoin(kj::mv(late)).wait(io.waitScope);
     } catch (const kj::Exception&) {
       if (isLate) throw TimedOut();
       throw;
@@ -203,9 +257,12 @@ private:
     return remaining > 1 ? remaining : 1;
   }
 
-  kj::String address;
+  kj::AsyncIoContext& io;
+  std::string address;
   Milliseconds timeout;
-  kj::Own<Connection> connection;     // Null until the first call, and after a break.
-  Clock::time_point deadline;         // Of the call that is being made.
-  Clock::time_point lastResponseAt;   // On any connection.
+  std::optional<TlsFiles> tlsFiles;
+  kj::Own<kj::TlsContext> tlsContext;    // As the files were read last.
+  kj::Own<UsersConnection> connection;   // Null until the first call, and after a break.
+  Clock::time_point deadline;            // Of the call that is being made.
+  Clock::time_point lastResponseAt;      // On any connection.
 };

@@ -14,6 +14,8 @@ contract may also lie elsewhere, where the variable USERS_SCHEMA says. Everythin
             print(created.user.id, created.replayed)
 
     asyncio.run(capnp.run(main()))
+
+A service that wants mutual TLS gets it with `UsersClient(address, tls=TlsFiles(cert, key, ca))`.
 """
 
 from __future__ import annotations
@@ -22,10 +24,12 @@ import argparse
 import asyncio
 import json
 import os
+import ssl
 import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,11 +40,13 @@ capnp.remove_import_hook()
 
 T = TypeVar("T")
 
+_REVOKED = "the directory has been revoked"
+
 CONNECT_TIMEOUT = 0.3
 """Seconds that connecting may take."""
 
 FIRST_ANSWER_TIMEOUT = 1.0
-"""Seconds that the first answer on a connection may take."""
+"""Seconds that the first answer on a connection may take. A handshake of TLS may take as long."""
 
 MAX_TEXT_BYTES = 96 * 1024
 """Bytes of the texts of a request, in UTF-8 and in all. The contract says so ("Limits"): a longer message
@@ -57,6 +63,38 @@ def load_schema(path: str | os.PathLike[str] | None = None) -> Any:
         if candidate and Path(candidate).is_file():
             return capnp.load(str(candidate))
     raise FileNotFoundError("users.capnp is neither beside users_client.py nor where USERS_SCHEMA says")
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """Mutual TLS, by files in PEM: the caller's certificate with what leads to its CA, its private key, and
+    the CAs that the service's certificate may be of. The service must be called by a name, or an IP
+    address, that its certificate has."""
+
+    cert: str
+    key: str
+    ca: str
+
+    def context(self) -> ssl.SSLContext:
+        """Reads the files. Raises ValueError when they cannot be used."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # Checks the service's certificate, and its name.
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.verify_flags |= ssl.VERIFY_X509_STRICT  # As Python 3.13 does by itself.
+        for file in (self.cert, self.key, self.ca):
+            try:
+                Path(file).read_bytes()
+            except OSError as error:
+                raise ValueError(str(error)) from error
+        try:
+            # With a password, an encrypted key is an error. Without one, OpenSSL asks at the terminal.
+            context.load_cert_chain(self.cert, self.key, password="")
+        except OSError as error:
+            raise ValueError(f"{self.cert} and {self.key} are no certificate and its key: {error}") from error
+        try:
+            context.load_verify_locations(self.ca)
+        except OSError as error:
+            raise ValueError(f"{self.ca} has no certificate of a CA: {error}") from error
+        return context
 
 
 @dataclass(frozen=True)
@@ -117,6 +155,10 @@ class IdConflict(Refused):
     """The id belongs to a user with another email or name."""
 
 
+class Revoked(Refused):
+    """The directory by which users are read has been revoked."""
+
+
 class Unavailable(UsersError):
     """Nothing was written. Another attempt, later, may succeed."""
 
@@ -147,6 +189,8 @@ class _Attempt:
     """One attempt of a call: the service to ask, and what its answer means."""
 
     users: Any
+    reader: Any
+    """Where users are read: `users`, or a `UserDirectory`."""
     timeout_ms: int
     follows_write: bool
     """Whether an earlier attempt of the same call may have written."""
@@ -158,7 +202,7 @@ class _Connection:
     def __init__(self, stream: Any, schema: Any) -> None:
         self.stream = stream
         self.rpc = capnp.TwoPartyClient(stream)
-        self.users = self.rpc.bootstrap().cast_as(schema.Users)
+        self.users = self.reader = self.rpc.bootstrap().cast_as(schema.Users)
         self.calls_in_flight = 0
         self.watch: asyncio.Task[None] | None = None
 
@@ -167,7 +211,11 @@ class UsersClient:
     """The users service at `address`, "host:port".
 
     It connects with the first call, and again when the connection breaks. A call may take `timeout`
-    seconds in all. Many calls may run at once. Every call may raise `Unavailable` or `Unimplemented`.
+    seconds in all. Many calls may run at once. Every call may raise `Unavailable` or `Unimplemented`. A
+    caller whose certificate is a reader's can `get`, `list` and `find`, and the rest is `Unimplemented`.
+
+    The files of `tls` are read anew for each connection, so that they may be replaced. Raises ValueError
+    when they cannot be used now.
     """
 
     def __init__(
@@ -175,6 +223,7 @@ class UsersClient:
         address: str = "127.0.0.1:4001",
         timeout: float = 5.0,
         schema: str | os.PathLike[str] | None = None,
+        tls: TlsFiles | None = None,
     ) -> None:
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit():
@@ -182,6 +231,8 @@ class UsersClient:
         self._host, self._port = host.strip("[]"), int(port)
         self._timeout = timeout
         self._schema = load_schema(schema)
+        self._tls = tls
+        self._tls_context = tls.context() if tls else None
         self._current: _Connection | None = None
         self._connecting = asyncio.Lock()
 
@@ -235,10 +286,23 @@ class UsersClient:
             return None  # Text that is not a UUID is no user's id.
 
         async def call(attempt: _Attempt) -> User | None:
-            request = attempt.users.getUser_request()
+            request = attempt.reader.getUser_request()
             request.id, request.context.timeoutMs = id, attempt.timeout_ms
-            answer = await request.send()
-            return _user(answer.user) if answer.which() == "user" else None
+            return _user_or_none(await request.send())
+
+        return await self._call(call, writes=False)
+
+    async def find(self, email: str) -> User | None:
+        """Reads the user with an e-mail address, in any letter case, or returns None when there is none."""
+        try:
+            _check_size(email=email)
+        except Invalid:
+            return None  # Text that is no e-mail address is no user's.
+
+        async def call(attempt: _Attempt) -> User | None:
+            request = _method(attempt.reader, "findUser")()
+            request.email, request.context.timeoutMs = email, attempt.timeout_ms
+            return _user_or_none(await request.send())
 
         return await self._call(call, writes=False)
 
@@ -250,12 +314,14 @@ class UsersClient:
         _check_size(pageToken=page_token)
 
         async def call(attempt: _Attempt) -> Page:
-            request = attempt.users.listUsers_request()
+            request = attempt.reader.listUsers_request()
             request.pageSize, request.pageToken = page_size, page_token
             request.context.timeoutMs = attempt.timeout_ms
             answer = await request.send()
             if answer.which() == "invalid":
                 raise Invalid(_field_errors(answer.invalid))
+            if answer.which() == "revoked":
+                raise Revoked(_REVOKED)
             page = answer.page
             return Page([_user(user) for user in page.users], page.nextPageToken)
 
@@ -272,6 +338,24 @@ class UsersClient:
             if not token:
                 return
 
+    @asynccontextmanager
+    async def directory(self) -> AsyncIterator[Any]:
+        """Makes a `UserDirectory`, a capability of pycapnp to hand on in calls of your own to someone who may
+        read users. It is revoked at the end of the context, or with the connection."""
+
+        async def call(attempt: _Attempt) -> Any:
+            request = _method(attempt.users, "directory")()
+            request.context.timeoutMs = attempt.timeout_ms
+            return await request.send()
+
+        answer = await self._call(call, writes=False)
+        # In pycapnp, what is read out of an answer keeps all of it, and so the handle, alive.
+        holder = self._schema.DirectoryResponse.new_message(directory=answer.directory)
+        try:
+            yield holder.directory
+        finally:
+            del answer  # Releases the handle, which revokes the directory.
+
     async def _call(self, call: Callable[[_Attempt], Awaitable[T]], *, writes: bool) -> T:
         """Makes a call, and once more on a new connection when the old one breaks: ids make that safe.
 
@@ -284,7 +368,8 @@ class UsersClient:
             try:
                 connection = await self._connected(service_end)
                 left = service_end - time.monotonic()
-                attempt = _Attempt(connection.users, max(1, int(left * 1000)), may_have_written)
+                timeout_ms = max(1, int(left * 1000))
+                attempt = _Attempt(connection.users, connection.reader, timeout_ms, may_have_written)
                 return await self._attempt(connection, call(attempt), end)
             except (Unavailable, Unimplemented) as error:
                 if may_have_written:
@@ -310,6 +395,8 @@ class UsersClient:
                 raise Unavailable("the users service is overloaded; nothing was written") from error
             self._abandon(connection)
             raise _Lost("the call failed", error.type == "DISCONNECTED") from error
+        except UnicodeDecodeError as error:
+            raise _Lost("the answer is not UTF-8") from error
         finally:
             connection.calls_in_flight -= 1
             if connection is not self._current and not connection.calls_in_flight:
@@ -334,23 +421,50 @@ class UsersClient:
         try:
             return await asyncio.wait_for(connected(), end - time.monotonic())
         except (asyncio.TimeoutError, OSError, capnp.KjException) as error:
-            raise Unavailable("the users service cannot be reached") from error
+            raise Unavailable(f"the users service cannot be reached: {self._reason(error)}") from error
+
+    def _reason(self, error: Any) -> str:
+        """Why there is no connection, for the person who has to mend it."""
+        if isinstance(error, asyncio.TimeoutError):
+            return "it does not answer in time"
+        if isinstance(error, OSError):
+            return str(error)
+        if error.type != "DISCONNECTED":
+            return str(error.description)
+        # Why it refuses a certificate, it says only after the handshake, and often too late to be heard.
+        if not self._tls:
+            return "it ends the connection; it may want mutual TLS"
+        return f"it ends the connection; it may not accept the certificate in {self._tls.cert}"
 
     async def _connect(self) -> _Connection:
         """Connects, and makes sure by a first answer that a users service is at the other end: nothing is
         written through a connection that never worked."""
-        connect = capnp.AsyncIoStream.create_connection(host=self._host, port=self._port)
-        stream = await asyncio.wait_for(connect, CONNECT_TIMEOUT)
+        if self._tls:
+            # Two files that are being replaced may not match for a moment; those before still do.
+            with suppress(ValueError):
+                self._tls_context = self._tls.context()
+        connect = capnp.AsyncIoStream.create_connection(self._host, self._port, ssl=self._tls_context)
+        timeout = CONNECT_TIMEOUT + (FIRST_ANSWER_TIMEOUT if self._tls else 0)
+        stream = await asyncio.wait_for(connect, timeout)
         connection = _Connection(stream, self._schema)
         try:
-            await asyncio.wait_for(connection.users.health(), FIRST_ANSWER_TIMEOUT)
-        except BaseException as error:
-            # A service that is older than this question answers too.
-            if getattr(error, "type", "") != "UNIMPLEMENTED":
-                stream.close()
-                raise
+            await asyncio.wait_for(self._first_answer(connection), FIRST_ANSWER_TIMEOUT)
+        except BaseException:
+            stream.close()
+            raise
         connection.watch = asyncio.create_task(self._watch(connection))
         return connection
+
+    async def _first_answer(self, connection: _Connection) -> None:
+        """Asks a question that every version of the service answers, and finds out whether the other end is
+        a `UserDirectory`."""
+        if await _is_implemented(connection.users.health()):
+            return
+        # An old service, or a directory, which knows nobody with an empty id.
+        if hasattr(self._schema, "UserDirectory"):
+            directory = connection.users.cast_as(self._schema.UserDirectory)
+            if await _is_implemented(directory.getUser(id="")):
+                connection.reader = directory
 
     async def _watch(self, connection: _Connection) -> None:
         """Abandons a connection as soon as it has ended, before a call is lost on it."""
@@ -371,6 +485,31 @@ def _check_size(**texts: str) -> None:
         raise Invalid([FieldError(max(sizes, key=lambda field: sizes[field]), reason)])
 
 
+async def _is_implemented(call: Awaitable[Any]) -> bool:
+    try:
+        await call
+    except capnp.KjException as error:
+        if error.type != "UNIMPLEMENTED":
+            raise
+        return False
+    return True
+
+
+def _method(capability: Any, name: str) -> Any:
+    """Makes requests of a method that an older contract lacks."""
+    try:
+        return getattr(capability, f"{name}_request")
+    except AttributeError:
+        raise Unimplemented(f"users.capnp has no {name}") from None
+
+
+def _user_or_none(answer: Any) -> User | None:
+    which = answer.which()
+    if which == "revoked":
+        raise Revoked(_REVOKED)
+    return _user(answer.user) if which == "user" else None
+
+
 def _user(user: Any) -> User:
     return User(user.id, user.email, user.name)
 
@@ -382,6 +521,7 @@ def _field_errors(errors: Any) -> list[FieldError]:
 OUTCOMES: dict[type[Exception], tuple[str, int]] = {
     EmailTaken: ("emailTaken", 3),
     IdConflict: ("idConflict", 3),
+    Revoked: ("revoked", 3),
     Unavailable: ("unavailable", 4),
     UnknownOutcome: ("unknown", 5),
     Unimplemented: ("unimplemented", 6),
@@ -396,8 +536,8 @@ async def run(users: UsersClient, args: argparse.Namespace) -> tuple[dict[str, A
             created = await users.create(email=args.email, name=args.name, id=args.id)
             outcome = "replayed" if created.replayed else "created"
             return {"outcome": outcome, "user": asdict(created.user)}, 0
-        if args.verb == "get":
-            user = await users.get(args.id)
+        if args.verb in ("get", "find"):
+            user = await (users.get(args.id) if args.verb == "get" else users.find(args.email))
             if user is None:
                 return {"outcome": "notFound"}, 3
             return {"outcome": "found", "user": asdict(user)}, 0
@@ -417,6 +557,10 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("users_client", description="The users service at a terminal.")
     parser.add_argument("--users-addr", default=os.environ.get("USERS_ADDR", "127.0.0.1:4001"))
     parser.add_argument("--timeout-ms", type=int, default=5000)
+    for part, meaning in (("cert", "certificate"), ("key", "private key"), ("ca", "CA of the service")):
+        default = os.environ.get(f"USERS_TLS_{part.upper()}")
+        meaning = f"{meaning}, for mutual TLS"
+        parser.add_argument(f"--tls-{part}", default=default, metavar="FILE", help=meaning)
     verbs = parser.add_subparsers(dest="verb", required=True)
     create = verbs.add_parser("create", help="create a user")
     create.add_argument("--email", required=True)
@@ -424,17 +568,30 @@ def parser() -> argparse.ArgumentParser:
     create.add_argument("--id", help="a UUID that makes repeating safe")
     get = verbs.add_parser("get", help="read a user")
     get.add_argument("id")
+    find = verbs.add_parser("find", help="read the user with an e-mail address")
+    find.add_argument("email")
     listing = verbs.add_parser("list", help="read a page of users")
     listing.add_argument("--page-size", type=int, default=50)
     listing.add_argument("--page-token", default="")
     return parser
 
 
+def tls_files(args: argparse.Namespace) -> TlsFiles | None:
+    """The files of a command line; None without TLS. Raises ValueError when there are some of them only."""
+    files = {"cert": args.tls_cert, "key": args.tls_key, "ca": args.tls_ca}
+    missing = [f"--tls-{part} (USERS_TLS_{part.upper()})" for part, file in files.items() if not file]
+    if len(missing) == len(files):
+        return None
+    if missing:
+        raise ValueError(f"mutual TLS also needs {' and '.join(missing)}")
+    return TlsFiles(**files)
+
+
 async def main(argv: list[str]) -> int:
     """Runs the command line, and returns the exit status."""
     args = parser().parse_args(argv)
     try:
-        client = UsersClient(args.users_addr, args.timeout_ms / 1000)
+        client = UsersClient(args.users_addr, args.timeout_ms / 1000, tls=tls_files(args))
     except ValueError as error:
         parser().error(str(error))
     async with client as users:

@@ -1,8 +1,8 @@
 // Keeps one C++ client for many calls, which its command line cannot. For tests.
 //
-//   session HOST:PORT TIMEOUT_MS
+//   session HOST:PORT TIMEOUT_MS [CERT KEY CA]
 //
-// Each line of the standard input is a call, `create ID EMAIL NAME` or `get ID`. Each line of the
+// CERT, KEY and CA are the files of mutual TLS. Each line of the standard input is a call, `create ID EMAIL NAME` or `get ID`. Each line of the
 // standard output is the outcome of one.
 
 #include <iostream>
@@ -39,7 +39,7 @@ std::string get(UsersClient& users, std::istream& arguments) {
   arguments >> id;
   return users.call(
       Effect::READ,
-      [&](Users::Client& service) {
+      [&](auto& service) {
         auto request = service.getUserRequest();
         request.setId(id);
         return request;
@@ -65,8 +65,11 @@ std::string outcomeOf(UsersClient& users, const std::string& line) {
 }
 
 int main(int argc, char* argv[]) {
-  if (argc != 3) return 2;
-  UsersClient users(kj::heapString(argv[1]), std::stoul(argv[2]));
+  if (argc != 3 && argc != 6) return 2;
+  std::optional<TlsFiles> tls;
+  if (argc == 6) tls = TlsFiles{argv[3], argv[4], argv[5]};
+  auto io = kj::setupAsyncIo();
+  UsersClient users(io, argv[1], std::stoul(argv[2]), tls);
   for (std::string line; std::getline(std::cin, line);) {
     std::cout << outcomeOf(users, line) << std::endl;
   }

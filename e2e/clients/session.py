@@ -1,8 +1,8 @@
 """Keeps one Python client for many calls, which its command line cannot. For tests.
 
-    session.py HOST:PORT TIMEOUT_MS
+    session.py HOST:PORT TIMEOUT_MS [CERT KEY CA]
 
-Each line of the standard input is a call, `create ID EMAIL NAME` or `get ID`. Each line of the
+CERT, KEY and CA are the files of mutual TLS. Each line of the standard input is a call, `create ID EMAIL NAME` or `get ID`. Each line of the
 standard output is the outcome of one.
 """
 
@@ -10,7 +10,7 @@ import asyncio
 import sys
 
 import capnp  # type: ignore[import-untyped]
-from users_client import OUTCOMES, Invalid, UsersClient, UsersError
+from users_client import OUTCOMES, Invalid, TlsFiles, UsersClient, UsersError
 
 
 async def outcome_of(users: UsersClient, verb: str, id: str, *fields: str) -> str:
@@ -27,8 +27,9 @@ async def outcome_of(users: UsersClient, verb: str, id: str, *fields: str) -> st
         return outcome
 
 
-async def main(address: str, timeout_ms: str) -> None:
-    async with UsersClient(address, int(timeout_ms) / 1000) as users:
+async def main(address: str, timeout_ms: str, *files: str) -> None:
+    tls = TlsFiles(*files) if files else None
+    async with UsersClient(address, int(timeout_ms) / 1000, tls=tls) as users:
         while line := await asyncio.to_thread(sys.stdin.readline):
             print(await outcome_of(users, *line.split()), flush=True)
 

@@ -20,6 +20,8 @@ pub struct Balancer {
     link_added: Notify,
     /// When the last link was lost. Counts only while there is none.
     down_since: Cell<Instant>,
+    /// Why the last attempt to connect failed.
+    last_fault: RefCell<String>,
 }
 
 impl Balancer {
@@ -31,7 +33,18 @@ impl Balancer {
             links: RefCell::default(),
             link_added: Notify::new(),
             down_since: Cell::new(Instant::now()),
+            last_fault: RefCell::new("no attempt to connect has ended yet".into()),
         }
+    }
+
+    /// Remembers why there is no link, for the calls that find none.
+    pub fn set_fault(&self, fault: String) {
+        self.last_fault.replace(fault);
+    }
+
+    /// Why there is no link.
+    pub fn last_fault(&self) -> String {
+        self.last_fault.borrow().clone()
     }
 
     /// The link for the next call. While there is none, waits for one until `deadline`; after a second

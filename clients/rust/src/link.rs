@@ -169,7 +169,13 @@ impl ConnectedLink {
                     replace_at: expiry.map(replacement_of),
                 });
             }
-            Ok(Err(error)) => format!("no users service lets us in there: {}", one_line(&error)),
+            Ok(Err(error)) => {
+                let hint = match &resolver.tls {
+                    Some(_) => "it may not accept our certificate",
+                    None => "it may want mutual TLS",
+                };
+                format!("no users service lets us in; {hint}: {}", one_line(&error))
+            }
             Err(_) => "it accepts connections but does not answer".into(),
         };
         let _ = disconnector.await;

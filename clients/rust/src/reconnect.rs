@@ -50,11 +50,13 @@ async fn keep_link(replica: Replica, balancer: Rc<Balancer>, address_gone: Cance
                 is_reported = false;
                 use_link(connected, &replica, &balancer, &address_gone).await;
             }
-            Err(error) if mem::replace(&mut is_reported, true) => {
-                tracing::debug!(%addr, %error, "cannot reach a users service");
-            }
             Err(error) => {
-                tracing::warn!(%addr, %error, "cannot reach a users service; still trying");
+                balancer.set_fault(format!("{addr}: {error}"));
+                if mem::replace(&mut is_reported, true) {
+                    tracing::debug!(%addr, %error, "cannot reach a users service");
+                } else {
+                    tracing::warn!(%addr, %error, "cannot reach a users service; still trying");
+                }
             }
         }
 

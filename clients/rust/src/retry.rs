@@ -100,7 +100,7 @@ impl RetryingCaller {
             // Only `overloaded` and `unimplemented` promise that the service has not done anything.
             let (cause, may_have_executed, retry_reason) = match failure {
                 // The failure before this retry explains more than why the retry was not sent.
-                Failure::NotSent(why) => (last_cause.clone().unwrap_or(why.into()), false, None),
+                Failure::NotSent(why) => (last_cause.clone().unwrap_or(why), false, None),
                 Failure::TimedOut => ("no answer in time".into(), true, None),
                 Failure::Rpc(error) => match error.kind {
                     ErrorKind::Unimplemented if !attempt.may_have_written => {
@@ -146,17 +146,21 @@ impl RetryingCaller {
     ) -> std::result::Result<T, Failure> {
         let Some(link) = self.balancer.pick(attempt.service_deadline).await else {
             count_shed("link_down");
-            return Err(Failure::NotSent("the users service cannot be reached"));
+            let fault = self.balancer.last_fault();
+            let why = format!("the users service cannot be reached: {fault}");
+            return Err(Failure::NotSent(why));
         };
         let has_room = link.calls.len() < MAX_CALLS_PER_LINK;
         let permit = has_room.then(|| self.in_flight.clone().try_acquire_owned());
         let Some(Ok(permit)) = permit else {
             count_shed("in_flight");
-            return Err(Failure::NotSent("as many calls as allowed are in flight"));
+            return Err(Failure::NotSent(
+                "as many calls as allowed are in flight".into(),
+            ));
         };
 
         if attempt.time_given().is_zero() {
-            return Err(Failure::NotSent("no time is left"));
+            return Err(Failure::NotSent("no time is left".into()));
         }
         let call = send(&link.users, attempt);
         match timeout_at(attempt.deadline, link.spawn_call(permit, call)).await {
@@ -185,7 +189,7 @@ impl RetryingCaller {
 
 /// How an attempt failed.
 enum Failure {
-    NotSent(&'static str),
+    NotSent(String),
     TimedOut,
     Rpc(capnp::Error),
 }

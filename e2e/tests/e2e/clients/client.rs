@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, process::Command, time::Duration};
 
+use e2e::certificates::TlsFiles;
 use e2e::{binary, root};
 use serde_json::Value;
 
@@ -11,13 +12,19 @@ use super::toolchains::{cpp_programs, python};
 /// How long a call may take where time is not what a test is about.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+#[derive(Clone)]
 pub struct Client {
     command_line: Vec<OsString>,
     /// Makes the calls of a session; the client in Rust needs none.
     driver: Option<Vec<OsString>>,
     environment: Vec<(&'static str, PathBuf)>,
+    tls: Option<TlsFiles>,
     /// Whether it takes ids of the type `Uuid`, which can hold nothing else.
     pub has_typed_ids: bool,
+    /// Whether its contract has `findUser` and `UserDirectory`.
+    pub knows_directories: bool,
+    /// Whether it refuses to start with a certificate of its own that has expired.
+    pub checks_its_own_certificate: bool,
     /// Whether it repeats a call twice and after any failure, instead of once and after a broken connection.
     pub repeats_after_any_failure: bool,
 }
@@ -28,7 +35,10 @@ impl Client {
             command_line: vec![binary("users-cli").into(), "--output=json".into()],
             driver: None,
             environment: Vec::new(),
+            tls: None,
             has_typed_ids: true,
+            knows_directories: true,
+            checks_its_own_certificate: true,
             repeats_after_any_failure: true,
         }
     }
@@ -40,7 +50,10 @@ impl Client {
             command_line: vec![python.clone(), "-m".into(), "users_client".into()],
             driver: Some(vec![python, driver.into()]),
             environment: vec![("PYTHONPATH", root().join("clients/python"))],
+            tls: None,
             has_typed_ids: false,
+            knows_directories: true,
+            checks_its_own_certificate: false,
             repeats_after_any_failure: false,
         }
     }
@@ -50,6 +63,7 @@ impl Client {
         let mut client = Self::python();
         let schema = root().join("e2e/tests/e2e/first-published/users.capnp");
         client.environment.push(("USERS_SCHEMA", schema));
+        client.knows_directories = false;
         client
     }
 
@@ -58,9 +72,19 @@ impl Client {
             command_line: vec![cpp_programs().join("users-client").into()],
             driver: Some(vec![cpp_programs().with_file_name("session").into()]),
             environment: Vec::new(),
+            tls: None,
             has_typed_ids: false,
+            knows_directories: true,
+            checks_its_own_certificate: false,
             repeats_after_any_failure: false,
         }
+    }
+
+    /// The same client with files for mutual TLS.
+    pub fn with_tls(&self, files: &TlsFiles) -> Self {
+        let mut client = self.clone();
+        client.tls = Some(files.clone());
+        client
     }
 
     /// Runs one command of the command line: its exit status, and the JSON that it prints.
@@ -84,6 +108,9 @@ impl Client {
         let mut command = self.program(&self.command_line);
         command.args(["--users-addr", addr]);
         command.args(["--timeout-ms", &timeout.as_millis().to_string()]);
+        if let Some(files) = &self.tls {
+            command.envs(files.of_caller());
+        }
         command
     }
 
@@ -95,10 +122,13 @@ impl Client {
     /// The same with the time that a call may take.
     pub fn session_with_timeout(&self, addr: &str, timeout: Duration) -> Box<dyn Session> {
         let Some(driver) = &self.driver else {
-            return Box::new(InProcess::connect(addr, timeout));
+            return Box::new(InProcess::connect(addr, timeout, self.tls.as_ref()));
         };
         let mut program = self.program(driver);
         program.args([addr, &timeout.as_millis().to_string()]);
+        if let Some(files) = &self.tls {
+            program.args([&files.cert, &files.key, &files.ca]);
+        }
         Box::new(Driver::start(program))
     }
 

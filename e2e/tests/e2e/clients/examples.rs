@@ -1,5 +1,6 @@
 //! The examples that docs/CLIENTS.md links to run, and do what they show.
 
+use std::fs;
 use std::process::Command;
 
 use e2e::{binary, root};
@@ -47,6 +48,30 @@ fn cpp_example_creates_and_then_replays() {
 
     assert_contains(&run(&mut example(), &service), &["created"]);
     assert_contains(&run(&mut example(), &service), &["replayed"]);
+}
+
+#[test]
+#[cfg_attr(
+    not(has_python_venv),
+    ignore = "needs python3 with venv; on Debian: apt-get install python3-venv"
+)]
+fn python_in_the_document_runs() {
+    let service = Service::start();
+    let (_, port) = service.addr.rsplit_once(':').unwrap();
+    let document = fs::read_to_string(root().join("docs/CLIENTS.md")).unwrap();
+    let blocks = document.split("```python\n").skip(1);
+    let printed: Vec<String> = blocks
+        .map(|block| {
+            let program = block.split("```").next().unwrap().replace("4001", port);
+            let mut python = Command::new(python());
+            python.current_dir(root()).args(["-c", &program]);
+            run(python.env("PYTHONPATH", "clients/python"), &service)
+        })
+        .collect();
+
+    assert_eq!(printed.len(), 2);
+    assert_contains(&printed[0], &["before notFound", "after revoked"]);
+    assert_contains(&printed[1], &["user "]);
 }
 
 /// Runs an example against a service, and returns what it prints.

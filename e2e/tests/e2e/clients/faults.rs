@@ -2,6 +2,7 @@
 
 use std::{thread, time::Duration};
 
+use e2e::certificates::Certificates;
 use e2e::eventually;
 
 use super::client::Client;
@@ -26,9 +27,19 @@ pub fn create_with_a_late_answer_is_unknown_until_it_is_repeated(client: &Client
 }
 
 pub fn get_with_a_late_answer_is_unavailable_and_costs_its_connection(client: &Client) {
-    let service = Service::start();
+    check_late_answers(client, &Service::start());
+}
+
+pub fn get_with_a_late_answer_over_mutual_tls_costs_its_connection(client: &Client) {
+    let certificates = Certificates::new();
+    let client = client.with_tls(&certificates.issue("gateway"));
+    let service = Service::start_with_tls(&certificates.issue_for_service());
+    check_late_answers(&client, &service);
+}
+
+fn check_late_answers(client: &Client, service: &Service) {
     let user = service.with_user();
-    let mut session = client.session_with_timeout(&service.addr, SHORT);
+    let mut session = client.session_with_timeout(&service.named_addr(), SHORT);
     assert_eq!(session.get(&user.id), "found");
 
     for _ in 0..3 {
@@ -46,9 +57,19 @@ pub fn get_with_a_late_answer_is_unavailable_and_costs_its_connection(client: &C
 }
 
 pub fn restarted_service_is_called_on_a_new_connection(client: &Client) {
-    let mut service = Service::start();
+    check_restart(client, Service::start());
+}
+
+pub fn restarted_service_is_called_over_mutual_tls_again(client: &Client) {
+    let certificates = Certificates::new();
+    let client = client.with_tls(&certificates.issue("gateway"));
+    let service = Service::start_with_tls(&certificates.issue_for_service());
+    check_restart(&client, service);
+}
+
+fn check_restart(client: &Client, mut service: Service) {
     let user = service.with_user();
-    let mut session = client.session(&service.addr);
+    let mut session = client.session(&service.named_addr());
     assert_eq!(session.get(&user.id), "found");
 
     service.stop();

@@ -8,6 +8,7 @@ mod command_line;
 pub mod conformance;
 mod examples;
 mod faults;
+mod mutual_tls;
 mod old_service;
 mod outcomes;
 mod service;
@@ -79,9 +80,18 @@ tests_of_every_client! {
     command_line::wrong_usage_is_told_from_other_failures,
     command_line::service_that_is_away_is_unavailable,
     conformance::create_has_the_outcome_that_its_attempts_allow,
+    conformance::create_over_mutual_tls_has_the_same_outcome,
     faults::create_with_a_late_answer_is_unknown_until_it_is_repeated,
     faults::get_with_a_late_answer_is_unavailable_and_costs_its_connection,
+    faults::get_with_a_late_answer_over_mutual_tls_costs_its_connection,
     faults::restarted_service_is_called_on_a_new_connection,
+    faults::restarted_service_is_called_over_mutual_tls_again,
     faults::create_writes_nothing_while_the_service_is_away,
+    mutual_tls::calls_over_mutual_tls_have_their_outcomes,
+    mutual_tls::certificate_that_the_service_does_not_accept_is_unavailable,
+    mutual_tls::expired_certificate_is_not_accepted,
+    mutual_tls::service_that_the_client_does_not_accept_is_unavailable,
+    mutual_tls::reader_reads_and_does_not_create,
+    mutual_tls::replaced_certificate_is_shown_without_a_restart,
     old_service::lacking_method_is_reported_as_unimplemented,
 }

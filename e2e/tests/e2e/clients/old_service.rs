@@ -12,7 +12,7 @@ pub fn lacking_method_is_reported_as_unimplemented(client: &Client) {
     let (status, printed) = client.run(&addr, &words);
     assert_eq!((status, &printed["outcome"]), (3, &json!("emailTaken")));
 
-    for words in [&["get", "x"][..], &["list"]] {
+    for words in [&["get", "x"][..], &["find", "a@b.io"], &["list"]] {
         let (status, printed) = client.run(&addr, words);
         assert_eq!((status, &printed["outcome"]), (6, &json!("unimplemented")));
     }

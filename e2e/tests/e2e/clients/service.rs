@@ -3,7 +3,8 @@
 use std::fs;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use e2e::{Program, database, free_addr, start_users};
+use e2e::certificates::TlsFiles;
+use e2e::{Program, database, eventually, free_addr, healthcheck_with, spawn_users};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -11,18 +12,37 @@ use uuid::Uuid;
 pub struct Service {
     pub addr: String,
     database: String,
+    settings: Vec<(&'static str, String)>,
     program: Program,
 }
 
 impl Service {
     pub fn start() -> Self {
+        Self::start_with(Vec::new())
+    }
+
+    /// A service that wants mutual TLS, in which `reader` may only read.
+    pub fn start_with_tls(files: &TlsFiles) -> Self {
+        let settings = files
+            .of_service()
+            .map(|(name, file)| (name, file.to_owned()));
+        Self::start_with([&settings[..], &[("RPC_READERS", "reader".to_owned())]].concat())
+    }
+
+    fn start_with(settings: Vec<(&'static str, String)>) -> Self {
         let (addr, database) = (free_addr(), database::fresh_database());
-        let program = start(&addr, &database);
+        let program = start(&addr, &database, &settings);
         Self {
             addr,
             database,
+            settings,
             program,
         }
+    }
+
+    /// Its address by a name, for which its certificate can be.
+    pub fn named_addr(&self) -> String {
+        self.addr.replace("127.0.0.1", "localhost")
     }
 
     /// The service of all tests that run now, for those that leave it as it is.
@@ -53,7 +73,7 @@ impl Service {
     }
 
     pub fn start_again(&mut self) {
-        self.program = start(&self.addr, &self.database);
+        self.program = start(&self.addr, &self.database, &self.settings);
     }
 
     /// Stores a user with values that no other has.
@@ -93,8 +113,17 @@ impl Service {
     }
 }
 
-fn start(addr: &str, database: &str) -> Program {
-    start_users(addr, database, &[("DRAIN_TIMEOUT_MS", "2000")])
+/// Starts the program, and waits until it is ready.
+fn start(addr: &str, database: &str, settings: &[(&str, String)]) -> Program {
+    let settings = settings.iter().map(|(name, value)| (*name, &**value));
+    let mut settings: Vec<_> = settings.collect();
+    settings.push(("DRAIN_TIMEOUT_MS", "2000"));
+    let program = spawn_users(addr, database, &settings);
+    settings.push(("RPC_ADDR", addr));
+    eventually("the service is ready", || {
+        healthcheck_with("users-svc", &settings)
+    });
+    program
 }
 
 /// A user with values that no other has.

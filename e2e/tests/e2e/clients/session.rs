@@ -4,8 +4,9 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use e2e::certificates::TlsFiles;
 use futures::executor::block_on;
-use users_client::{CallError, CreateOutcome, NewUser, UsersClient};
+use users_client::{CallError, ClientTls, CreateOutcome, NewUser, UsersClient};
 
 /// Makes calls, and returns the name of what became of each.
 pub trait Session {
@@ -61,9 +62,16 @@ impl Drop for Driver {
 pub struct InProcess(UsersClient);
 
 impl InProcess {
-    pub fn connect(addr: &str, timeout: Duration) -> Self {
-        let client = UsersClient::connect(&addr.parse().unwrap()).unwrap();
-        Self(client.timeout(timeout))
+    pub fn connect(addr: &str, timeout: Duration, tls: Option<&TlsFiles>) -> Self {
+        let endpoints = addr.parse().unwrap();
+        let client = match tls {
+            None => UsersClient::connect(&endpoints),
+            Some(files) => {
+                let tls = ClientTls::mutual(files.credentials()).unwrap();
+                UsersClient::connect_with_tls(&endpoints, tls)
+            }
+        };
+        Self(client.unwrap().timeout(timeout))
     }
 }
 

@@ -10,24 +10,43 @@ use std::io::Write as _;
 use std::process::Command;
 use std::time::Duration;
 
+use credentials::{CredentialFile, ServerTls};
+use e2e::certificates::Certificates;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 use uuid::Uuid;
 
 use self::cases::{CASES, Case};
-use self::service::EMAIL_DOMAIN;
+use self::service::{EMAIL_DOMAIN, Step};
 use super::client::{Client, output_of};
 
 /// Time that a create has. Some cases take all of it.
 const TIMEOUT: Duration = Duration::from_millis(1500);
 
 pub fn create_has_the_outcome_that_its_attempts_allow(client: &Client) {
+    check_create(client, service::start);
+}
+
+pub fn create_over_mutual_tls_has_the_same_outcome(client: &Client) {
+    let certificates = Certificates::new();
+    let service = certificates.issue_for_service();
+    let files = service
+        .of_service()
+        .map(|(variable, path)| CredentialFile::new(variable, path));
+    let tls = ServerTls::mutual(files).unwrap();
+    let client = client.with_tls(&certificates.issue("gateway"));
+    check_create(&client, |script| {
+        service::start_with_tls(script, tls.clone())
+    });
+}
+
+fn check_create(client: &Client, start: impl Fn(&'static [Step]) -> String) {
     let expected = if client.repeats_after_any_failure {
         persistent
     } else {
         plain
     };
-    check_all(expected, |addr, id, email| {
+    check_all(expected, start, |addr, id, email| {
         let mut session = client.session_with_timeout(addr, TIMEOUT);
         session.create(id, email, "Jane")
     });
@@ -35,7 +54,7 @@ pub fn create_has_the_outcome_that_its_attempts_allow(client: &Client) {
 
 #[test]
 fn users_cli_create_has_the_outcome_that_its_attempts_allow() {
-    check_all(persistent, |addr, id, email| {
+    check_all(persistent, service::start, |addr, id, email| {
         let user = ["--id", id, "--email", email, "--name", "Jane"];
         let (_, printed) = output_of(users_cli(addr).arg("create").args(user));
         printed["outcome"].as_str().unwrap().to_owned()
@@ -44,7 +63,7 @@ fn users_cli_create_has_the_outcome_that_its_attempts_allow() {
 
 #[test]
 fn users_cli_import_has_the_outcome_that_its_attempts_allow() {
-    check_all(persistent, |addr, id, email| {
+    check_all(persistent, service::start, |addr, id, email| {
         let mut file = NamedTempFile::new().unwrap();
         write!(file, "id,email,name\n{id},{email},Jane\n").unwrap();
         let import = ["import", "--patience", "0"];
@@ -59,11 +78,15 @@ fn users_cli_import_has_the_outcome_that_its_attempts_allow() {
 }
 
 /// Makes the create of every case with `create`, which gets an address, an id and an e-mail address, and
-/// fails with a list of the outcomes that are wrong.
-fn check_all(expected: fn(&Case) -> &'static str, create: impl Fn(&str, &str, &str) -> String) {
+/// fails with a list of the outcomes that are wrong. `start` starts a service that follows a script.
+fn check_all(
+    expected: fn(&Case) -> &'static str,
+    start: impl Fn(&'static [Step]) -> String,
+    create: impl Fn(&str, &str, &str) -> String,
+) {
     let wrong = CASES.iter().filter_map(|case| {
         let id = Uuid::new_v4().to_string();
-        let addr = service::start(case.script);
+        let addr = start(case.script);
         let outcome = create(&addr, &id, &format!("{id}{EMAIL_DOMAIN}"));
         let expected = expected(case);
         let is_wrong = outcome != expected;

@@ -8,8 +8,10 @@ use std::thread;
 use std::time::Duration;
 
 use capnp::Error;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy, duplex, sink, split};
-use tokio::net::TcpStream;
+use credentials::ServerTls;
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy, duplex, sink, split,
+};
 use tokio::runtime::LocalRuntime;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
@@ -45,12 +47,21 @@ pub enum Step {
 /// Starts a service on a port of its own, which follows the script and repeats its last step for ever.
 /// It has no other method, not even `health`. Returns its address; it ends with this process.
 pub fn start(script: &'static [Step]) -> String {
+    start_with(script, None)
+}
+
+/// The same with mutual TLS. The address has the name `localhost`.
+pub fn start_with_tls(script: &'static [Step], tls: ServerTls) -> String {
+    start_with(script, Some(tls)).replace("127.0.0.1", "localhost")
+}
+
+fn start_with(script: &'static [Step], tls: Option<ServerTls>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     if script[0] != Step::GoesAway {
         thread::spawn(move || {
             let runtime = LocalRuntime::new().unwrap();
-            runtime.block_on(serve(listener, script));
+            runtime.block_on(serve(listener, script, tls));
         });
     }
     addr
@@ -83,7 +94,7 @@ impl Script {
     }
 }
 
-async fn serve(listener: TcpListener, steps: &'static [Step]) {
+async fn serve(listener: TcpListener, steps: &'static [Step], tls: Option<ServerTls>) {
     listener.set_nonblocking(true).unwrap();
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
     let script = Rc::new(Script {
@@ -95,7 +106,15 @@ async fn serve(listener: TcpListener, steps: &'static [Step]) {
         tokio::select! {
             accepted = listener.accept() => {
                 let (socket, _) = accepted.unwrap();
-                spawn_local(Connection::serve(socket, script.clone()));
+                let (script, tls) = (script.clone(), tls.clone());
+                spawn_local(async move {
+                    let Some(tls) = tls else {
+                        return Connection::serve(socket, script).await;
+                    };
+                    if let Ok(stream) = tls.accept(socket).await {
+                        Connection::serve(stream, script).await;
+                    }
+                });
             }
             () = script.goes_away.notified() => break,
         }
@@ -113,8 +132,8 @@ struct Connection {
 }
 
 impl Connection {
-    /// Carries bytes between the socket and the RPC system, until one of them or the script ends it.
-    async fn serve(mut socket: TcpStream, script: Rc<Script>) {
+    /// Carries bytes between the stream and the RPC system, until one of them or the script ends it.
+    async fn serve(stream: impl AsyncRead + AsyncWrite, script: Rc<Script>) {
         let connection = Rc::new(Self {
             script,
             dies: Notify::new(),
@@ -124,7 +143,7 @@ impl Connection {
         let bootstrap: users::Client = capnp_rpc::new_client_from_rc(connection.clone());
         spawn_local(transport::server(far, bootstrap.client).system);
 
-        let (mut from_peer, mut to_peer) = socket.split();
+        let (mut from_peer, mut to_peer) = split(stream);
         let (mut from_rpc, mut to_rpc) = split(near);
         let requests = async {
             let mut buffer = vec![0; 256 * 1024];

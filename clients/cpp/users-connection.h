@@ -1,0 +1,112 @@
+// A connection to the users service: over TCP, and over mutual TLS when there are files for it.
+
+#pragma once
+
+#include <arpa/inet.h>
+#include <capnp/rpc-twoparty.h>
+#include <kj/async-io.h>
+#include <kj/compat/tls.h>
+#include <kj/vector.h>
+
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+#include "users.capnp.h"
+
+// What mutual TLS needs: paths of files in PEM. The first two may be one file.
+struct TlsFiles {
+  std::string cert;  // The caller's certificate, and those that lead to its CA.
+  std::string key;   // Its private key, not encrypted.
+  std::string ca;    // The CAs that the service's certificate may be of.
+};
+
+inline std::string readFile(const std::string& path) {
+  std::ifstream file(path);
+  std::ostringstream content;
+  if (!file || !(content << file.rdbuf())) throw std::invalid_argument(path + " cannot be read, or is empty");
+  return content.str();
+}
+
+// What there is in the PEM of a file. Throws std::invalid_argument, which names the file.
+template <typename T>
+T parsePem(const std::string& pem, const std::string& path, const char* what) {
+  try {
+    return T(kj::StringPtr(pem.c_str()));
+  } catch (const kj::Exception&) {
+    throw std::invalid_argument(path + " has no " + what + " in PEM");
+  }
+}
+
+// Reads the files. Throws std::invalid_argument when they cannot be used.
+inline kj::Own<kj::TlsContext> readTlsFiles(const TlsFiles& files) {
+  const kj::TlsKeypair identity = {
+      parsePem<kj::TlsPrivateKey>(readFile(files.key), files.key, "private key"),
+      parsePem<kj::TlsCertificate>(readFile(files.cert), files.cert, "certificate")};
+
+  // One by one, because of a chain the library trusts only the first.
+  kj::Vector<kj::TlsCertificate> authorities;
+  const std::string pem = readFile(files.ca), begin = "-----BEGIN CERTIFICATE-----";
+  size_t at = pem.find(begin);
+  do {
+    const size_t next = at == std::string::npos ? at : pem.find(begin, at + 1);
+    const std::string one = at == std::string::npos ? "" : pem.substr(at, next - at);
+    authorities.add(parsePem<kj::TlsCertificate>(one, files.ca, "certificate"));
+    at = next;
+  } while (at != std::string::npos);
+
+  kj::TlsContext::Options options;
+  options.useSystemTrustStore = false;
+  options.trustedCertificates = authorities;
+  options.defaultKeypair = identity;
+  // TLS 1.3. It has a name only since version 1.0 of the library.
+  options.minVersion = static_cast<kj::TlsVersion>(static_cast<int>(kj::TlsVersion::TLS_1_2) + 1);
+  return kj::heap<kj::TlsContext>(options);
+}
+
+// The host of host:port.
+inline std::string hostOf(const std::string& address) {
+  const std::string host = address.substr(0, address.rfind(':'));
+  return host.size() > 1 && host.front() == '[' ? host.substr(1, host.size() - 2) : host;
+}
+
+// Throws std::invalid_argument when the library cannot check that a certificate is for this host.
+inline void checkHost(const std::string& host) {
+  in6_addr ip;
+  const bool isIp = inet_pton(AF_INET, host.c_str(), &ip) == 1 || inet_pton(AF_INET6, host.c_str(), &ip) == 1;
+  if (isIp && CAPNP_VERSION < 1000000) {
+    throw std::invalid_argument("with TLS, the address must have a DNS name instead of " + host +
+                                ": Cap'n Proto checks IP addresses only since version 1.0");
+  }
+}
+
+// Connects to host:port, and makes the handshake of TLS when `tls` is not null.
+inline kj::Promise<kj::Own<kj::AsyncIoStream>> openStream(kj::Network& network, const std::string& address,
+                                                          kj::TlsContext* tls) {
+  using Stream = kj::Own<kj::AsyncIoStream>;
+  return network.parseAddress(address.c_str())
+      .then([](kj::Own<kj::NetworkAddress> target) {
+        auto connecting = target->connect();
+        return connecting.attach(kj::mv(target));
+      })
+      .then([host = hostOf(address), tls](Stream stream) -> kj::Promise<Stream> {
+        if (tls == nullptr) return kj::mv(stream);
+        return tls->wrapClient(kj::mv(stream), host.c_str());
+      });
+}
+
+// What is at the other end of a stream: a `Users`, or a `UserDirectory` for callers that may only read.
+struct UsersConnection {
+  explicit UsersConnection(kj::Own<kj::AsyncIoStream> stream)
+      : stream(kj::mv(stream)),
+        rpc(*this->stream),
+        users(rpc.bootstrap().castAs<Users>()),
+        directory(rpc.bootstrap().castAs<UserDirectory>()) {}
+
+  kj::Own<kj::AsyncIoStream> stream;
+  capnp::TwoPartyClient rpc;
+  Users::Client users;
+  UserDirectory::Client directory;
+  bool isDirectory = false;
+};
