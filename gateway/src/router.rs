@@ -12,7 +12,6 @@ use send_wrapper::SendWrapper;
 use tokio_util::sync::CancellationToken;
 use warp::Filter as _;
 use warp::http::{HeaderMap, Method, StatusCode, Uri, header};
-use warp::path::FullPath;
 
 use crate::auth::Access::{self, KeyOnly, Open, Scoped};
 use crate::auth::Auth;
@@ -71,8 +70,7 @@ struct Route {
 /// The head of a request.
 struct Head {
     method: Method,
-    path: FullPath,
-    query: String,
+    target: Uri,
     arrival: Arrival,
     headers: HeaderMap,
 }
@@ -103,16 +101,13 @@ impl Router {
         let cors = origins.map(|origins| cors(origins, methods.chain([Method::HEAD])));
         // warp wants to be able to send its parts to another thread; it never does.
         let router = SendWrapper::new(Rc::new(self));
-        let query = warp::query::raw().or(warp::any().map(String::new)).unify();
         let filter = warp::method()
-            .and(warp::path::full())
-            .and(query)
+            .and(warp::ext::get::<Uri>())
             .and(warp::ext::get::<Arrival>())
             .and(warp::header::headers_cloned())
-            .map(|method, path, query, arrival, headers| Head {
+            .map(|method, target, arrival, headers| Head {
                 method,
-                path,
-                query,
+                target,
                 arrival,
                 headers,
             })
@@ -130,6 +125,9 @@ impl Router {
             if request.uri().path_and_query().is_none() {
                 *request.uri_mut() = Uri::from_static("*");
             }
+            // warp hands on its parts only.
+            let target = request.uri().clone();
+            request.extensions_mut().insert(target);
             let answer = warp.call(request);
             async move {
                 let mut response = answer.await?;
@@ -145,7 +143,7 @@ impl Router {
         head: Head,
         body: impl Stream<Item = Result<impl Buf, warp::Error>> + 'static,
     ) -> Response {
-        let found = find(head.path.as_str());
+        let found = find(head.target.path());
         let template = found.as_ref().map_or(NO_ROUTE, |(template, _)| template);
         let mut active = self.telemetry.begin(template, &head.method, &head.headers);
 
@@ -166,7 +164,7 @@ impl Router {
             let request = RequestContext {
                 principal: route.access.admit(caller)?,
                 parameter: parameter.to_owned(),
-                query: head.query,
+                query: head.target.query().unwrap_or_default().to_owned(),
                 headers: head.headers,
                 body: Box::pin(body),
                 has_api_keys: self.auth.has_keys(),

@@ -12,6 +12,8 @@ use super::toolchains::{cpp_programs, python};
 /// How long a call may take where time is not what a test is about.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+// What a client does or does not do, one thing each.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone)]
 pub struct Client {
     command_line: Vec<OsString>,

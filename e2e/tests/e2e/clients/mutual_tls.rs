@@ -32,7 +32,7 @@ pub fn certificate_that_the_service_does_not_accept_is_unavailable(client: &Clie
     let (certificates, others) = (Certificates::new(), Certificates::new());
     let service = Service::start_with_tls(&certificates.issue_for_service());
     let mut stranger = others.issue("gateway");
-    stranger.ca = certificates.ca().to_owned();
+    certificates.ca().clone_into(&mut stranger.ca);
 
     assert_unavailable(&client.with_tls(&stranger), &service, "certificate");
     assert_unavailable(client, &service, "TLS");
