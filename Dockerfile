@@ -1,13 +1,14 @@
-# Two images, one for each service: a static set of files, no shell, no root.
+# An image for each service, and one that makes certificates for them: a fixed set of files, no shell, no root.
 #   docker build --target gateway .
 #   docker build --target users-svc .
+#   docker build --target certs .
 
 FROM rust:1-slim-bookworm AS tools
 # cargo-chef builds the dependencies in a layer of their own, which a change of our code does not touch.
 # cargo-auditable lists the dependencies in each binary, for scanners of images.
 RUN cargo install --locked cargo-chef@0.1.78 cargo-auditable@0.7.7
 WORKDIR /src
-ENV WHAT="--release --locked --package gateway --package users-svc --features gateway/otlp,users-svc/otlp"
+ENV WHAT="--release --locked --package gateway --package users-svc --package stack --features gateway/otlp,users-svc/otlp"
 
 FROM tools AS plan
 COPY . .
@@ -18,6 +19,7 @@ COPY --from=plan /src/recipe.json .
 RUN cargo chef cook $WHAT
 COPY . .
 RUN cargo auditable build $WHAT
+RUN mkdir -p /certs/ca /certs/users-svc /certs/gateway /certs/reader
 
 # User 65532, glibc and CA certificates, nothing else.
 FROM gcr.io/distroless/cc-debian12:nonroot AS gateway
@@ -29,3 +31,9 @@ FROM gcr.io/distroless/cc-debian12:nonroot AS users-svc
 COPY --from=build /src/target/release/users-svc /users-svc
 EXPOSE 4001
 ENTRYPOINT ["/users-svc"]
+
+FROM gcr.io/distroless/cc-debian12:nonroot AS certs
+COPY --from=build /src/target/release/stack /stack
+# A new volume takes over the owner of the folder that it is mounted on.
+COPY --from=build --chown=65532:65532 /certs /certs
+ENTRYPOINT ["/stack", "certs", "/certs"]

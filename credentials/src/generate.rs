@@ -1,12 +1,25 @@
 //! Makes CAs and certificates, for tests and for systems of one machine. A deployment has a CA of its own.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use anyhow::ensure;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
+
+use crate::certificate::Certificate;
+use crate::provider::provider;
 
 /// How far a clock of another machine may be behind.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
@@ -93,6 +106,37 @@ impl Authority {
             key: key.serialize_pem(),
         })
     }
+
+    /// Checks that a certificate is valid now, is signed by this CA for exactly these DNS names and IP addresses,
+    /// and has this key. Returns from when until when it is valid.
+    pub fn verify(&self, issued: &Issued, names: &[&str]) -> anyhow::Result<Range<SystemTime>> {
+        let cert = CertificateDer::from_pem_slice(issued.cert.as_bytes())?;
+        let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes())?;
+        CertifiedKey::from_der(vec![cert.clone()], key, &provider())?;
+
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.cert.as_bytes())?)?;
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
+        let verifier = verifier.build()?;
+        for name in names {
+            let name = ServerName::try_from(*name)?;
+            verifier.verify_server_cert(&cert, &[], &name, &[], UnixTime::now())?;
+        }
+
+        let certificate = Certificate::parse(&cert)?;
+        let wanted: BTreeSet<_> = names.iter().map(|name| normal_form(name)).collect();
+        ensure!(
+            certificate.names.into_iter().collect::<BTreeSet<_>>() == wanted,
+            "has other names"
+        );
+        Ok(certificate.validity)
+    }
+}
+
+/// A DNS name or IP address as [`Certificate`] writes it.
+fn normal_form(name: &str) -> String {
+    let address = name.parse().map(|address: IpAddr| address.to_string());
+    address.unwrap_or_else(|_| name.to_ascii_lowercase())
 }
 
 fn params_of_authority(name: &str) -> CertificateParams {

@@ -23,13 +23,14 @@ fn is_host(value: &[u8]) -> bool {
         return value.is_empty();
     };
     let host = authority.host();
+    let is_name = || !host.contains(['[', ']']);
     let is_ipv6 = |rest: &str| rest.trim_end_matches(']').parse::<Ipv6Addr>().is_ok();
     let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
 
     let Some(rest) = authority.as_str().strip_prefix(host) else {
         return false;
     };
-    host.strip_prefix('[').is_none_or(is_ipv6)
+    host.strip_prefix('[').map_or_else(is_name, is_ipv6)
         && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port))
 }
 
@@ -43,7 +44,7 @@ mod tests {
         for good in good.split(' ') {
             assert!(is_host(good.as_bytes()), "{good}");
         }
-        let bad = "u@h u:p@h h@h h:80@h h/ h?q h#f http://h h:x h:+80 h:1:2 ::1 [::1 [::1]x [::1]80 [x] \
+        let bad = "u@h u:p@h h@h h:80@h h/ h?q h#f http://h h:x h:+80 h:1:2 ::1 [::1 [::1]x [::1]80 [x] h[] \
             a\\b a%zz é h\" <h> ^";
         for bad in bad.split(' ').chain(["a b", " ", "h\t"]) {
             assert!(!is_host(bad.as_bytes()), "{bad}");

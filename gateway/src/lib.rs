@@ -6,6 +6,8 @@ mod client_address;
 mod cors;
 mod docs;
 mod field_error;
+#[cfg(test)]
+mod fuzz;
 mod healthcheck;
 mod host;
 mod idempotency;

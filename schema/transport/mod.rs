@@ -6,6 +6,8 @@
 //! ends messages that take too long.
 
 mod exports;
+#[cfg(test)]
+mod fuzz;
 mod incoming;
 mod metered;
 mod network;

@@ -1,5 +1,7 @@
 //! The whole system in one process: a private PostgreSQL, the users service and the gateway.
 
+pub mod certs;
+
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -7,7 +9,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use anyhow::{Context as _, anyhow, bail};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use postgres_server::Server;
 use service_runtime::{process::listen, settings::parse_from};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +28,10 @@ const POLL: Duration = Duration::from_millis(20);
 #[derive(Debug, Parser)]
 #[command(name = "stack", version)]
 pub struct Settings {
+    #[command(subcommand)]
+    #[allow(missing_docs)]
+    pub command: Option<Command>,
+
     /// Directory of the private PostgreSQL's data.
     #[arg(long, env = "DATA_DIR", default_value = ".data")]
     pub data_dir: PathBuf,
@@ -33,6 +39,14 @@ pub struct Settings {
     /// Use this PostgreSQL database instead of a private server.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
+}
+
+/// What to do instead of starting the system.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Make a CA, and the certificates with which the services and their callers know each other (mutual TLS).
+    /// Run it again to renew those that have less than a third of their life left.
+    Certs(certs::Certs),
 }
 
 /// Settings of the services, with what this process decides for them.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use service_runtime::process::{self, Process};
 use service_runtime::{logging, settings};
-use stack::Settings;
+use stack::{Command, Settings};
 
 fn main() -> ExitCode {
     process::main(run)
@@ -12,6 +12,10 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<ExitCode> {
     let settings: Settings = settings::parse()?;
+    if let Some(Command::Certs(certs)) = &settings.command {
+        println!("{}", certs.make()?.join("\n"));
+        return Ok(ExitCode::SUCCESS);
+    }
     // The services' own settings say how to log.
     let services: gateway::Settings = settings::parse_from(["gateway"])?;
     logging::init(services.process.log_format, &services.process.rust_log);

@@ -1,6 +1,6 @@
 //! A connection, from when it is accepted to when it has drained.
 
-use std::{cell::Cell, fmt::Display, rc::Rc, time::Duration};
+use std::{cell::Cell, fmt::Display, io::ErrorKind, rc::Rc, time::Duration};
 
 use futures::future::OptionFuture;
 use service_runtime::{logging::one_line, workers::Worker};
@@ -118,6 +118,8 @@ impl Worker for UsersWorker {
                 Some(Ok((stream, peer))) => {
                     self.serve_peer(stream, peer, calls, draining.clone()).await;
                 }
+                // A probe of a platform connects and hangs up.
+                Some(Err(error)) if error.kind() == ErrorKind::UnexpectedEof => {}
                 Some(Err(error)) => self.log_end(&format_args!("TLS: {error}")),
                 None => {}
             }

@@ -8,6 +8,8 @@ mod batch_metrics;
 mod call;
 mod claim;
 mod connection;
+#[cfg(test)]
+mod fuzz;
 pub mod group_commit;
 mod migrations;
 pub mod outcome;

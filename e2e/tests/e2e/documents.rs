@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fs};
 
 use clap::CommandFactory as _;
 use e2e::root;
+use serde_json::Value;
 
 fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap()
@@ -61,6 +62,19 @@ fn compose_file_uses_exactly_the_variables_of_its_example() {
     let used = compose.split("${").skip(1);
     let used = used.map(|rest| rest.split([':', '}']).next().unwrap().to_owned());
     assert_eq!(example(".env.example"), used.collect());
+}
+
+#[test]
+fn compose_file_shows_each_key_to_its_owner_only() {
+    let compose: Value = serde_yaml_ng::from_str(&read("docker-compose.yml")).unwrap();
+    let services = compose["services"].as_object().unwrap();
+    for (service, settings) in services.iter().filter(|(name, _)| *name != "certs") {
+        let volumes = settings["volumes"].as_array().unwrap();
+        let mut certs = volumes.iter().map(|volume| volume.as_str().unwrap());
+        let certs = certs.find(|volume| volume.starts_with("certs-"));
+        let expected = (service != "postgres").then(|| format!("certs-{service}:/certs:ro"));
+        assert_eq!(certs, expected.as_deref());
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What operators see in the logs: a line for each request, and nothing of what is in it.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,8 +9,9 @@ use std::time::{Duration, Instant};
 use postgres_server::Server;
 use serde_json::{Value, json};
 
+use e2e::certificates::Certificates;
 use e2e::database::fresh_database;
-use e2e::{Http, Program, System, binary, free_addr, metrics};
+use e2e::{Http, Program, System, binary, free_addr, metrics, spawn_users};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -148,4 +151,24 @@ fn log_that_nobody_reads_stalls_nothing_and_what_it_loses_is_counted() {
     users.stop();
     let took = stopping.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+/// Kubernetes' tcpSocket probes connect and hang up, every few seconds.
+#[test]
+fn tcp_probe_of_a_port_with_tls_is_not_logged() {
+    let certificates = Certificates::new();
+    let files = certificates.issue_for_service();
+    let settings = [&files.of_service()[..], &[("WORKERS", "1")]].concat();
+    let mut users = spawn_users("127.0.0.1:0", &fresh_database(), &settings);
+    let addr = users.addr();
+
+    for _ in 0..3 {
+        drop(TcpStream::connect(addr).unwrap());
+    }
+    // It would not be logged, had those been a moment before.
+    let mut other = TcpStream::connect(addr).unwrap();
+    other.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+
+    let line = users.wait_for("ended an RPC connection");
+    assert!(line.contains("TLS") && !line.contains("eof"), "{line}");
 }

@@ -193,6 +193,30 @@ fn probed_paths_answer() {
     }
 }
 
+/// A renewed certificate arrives only where the whole volume is mounted.
+#[test]
+fn files_of_tls_come_from_secrets_that_are_mounted_whole() {
+    let mut secrets = Vec::new();
+    for pod in pods() {
+        let container = &pod["containers"][0];
+        let settings = environment(container).into_iter();
+        for (_, file) in settings.filter(|(name, _)| name.contains("_TLS_")) {
+            let (folder, name) = file.unwrap().rsplit_once('/').unwrap();
+            assert!(["tls.crt", "tls.key", "ca.crt"].contains(&name), "{name}");
+            let mut mounts = list(container, "/volumeMounts");
+            let mount = mounts.find(|mount| mount["mountPath"] == folder).unwrap();
+            assert!(mount["readOnly"] == true && mount["subPath"].is_null());
+            let mut volumes = list(&pod, "/volumes");
+            let volume = volumes.find(|volume| volume["name"] == mount["name"]);
+            let secret = &volume.unwrap()["secret"]["secretName"];
+            secrets.push(secret.as_str().unwrap().to_owned());
+        }
+    }
+    secrets.sort_unstable();
+    let expected = [["gateway-users-tls"; 3], ["users-svc-tls"; 3]];
+    assert_eq!(secrets, expected.concat());
+}
+
 #[test]
 fn pods_get_longer_to_end_than_they_take() {
     for pod in pods() {

@@ -6,6 +6,7 @@ mod api_keys;
 mod browsers;
 mod drain;
 mod fake_users;
+mod fuzz;
 mod limits;
 mod listing;
 mod outcomes;

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use credentials::{CredentialFile, ServerCheck, TrustedCas};
 use percent_encoding::percent_decode_str;
 
@@ -106,6 +106,13 @@ impl Options {
 
     /// What the options mean: the same as to libpq (PostgreSQL documentation, section 34.19), or stricter.
     pub fn policy(&self) -> anyhow::Result<TlsPolicy> {
+        // Where a value is missing, this is the next pair, and may have the password: errors show the path.
+        let is_path =
+            |text: &String| !text.contains(['=', '@']) && !text.contains(char::is_control);
+        ensure!(
+            self.sslrootcert.as_ref().is_none_or(is_path),
+            "sslrootcert must be the path of a file, in which there is no = or @, or system"
+        );
         let cas = self.sslrootcert.as_deref().map(|path| match path {
             "system" => TrustedCas::System,
             path => TrustedCas::File(CredentialFile::new("sslrootcert", path)),
@@ -273,6 +280,16 @@ mod tests {
             Options::split("host=h password=hunter 2=x")
                 .unwrap()
                 .is_some()
+        );
+    }
+
+    #[test]
+    fn pair_that_follows_a_missing_path_is_not_shown() {
+        let text = "host=h sslmode=verify-full sslrootcert= password=hunter2";
+        let error = split(text).policy().unwrap_err().to_string();
+        assert!(
+            error.contains("sslrootcert") && !error.contains("hunter2"),
+            "{error}"
         );
     }
 
