@@ -3,15 +3,15 @@
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use anyhow::{anyhow, bail, ensure};
+use anyhow::{anyhow, ensure};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use x509_cert::der::Decode as _;
 use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::der::oid::db::rfc5280::{ID_KP_CLIENT_AUTH, ID_KP_SERVER_AUTH};
+use x509_cert::der::{DateTime, Decode as _};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, SubjectAltName};
 
@@ -57,15 +57,14 @@ impl Certificate {
 
     fn check_time(&self) -> anyhow::Result<()> {
         let now = SystemTime::now();
-        if let Ok(since) = now.duration_since(self.validity.end) {
-            bail!("its certificate expired {} ago", rounded(since));
-        }
-        if let Ok(until) = self.validity.start.duration_since(now) {
-            bail!(
-                "its certificate is not valid for another {}; check this machine's clock",
-                rounded(until)
-            );
-        }
+        let Range { start, end } = self.validity;
+        // Not how long ago: the same error is logged once.
+        ensure!(now < end, "its certificate expired at {}", utc(end));
+        ensure!(
+            start <= now,
+            "its certificate is not valid before {}; check this machine's clock",
+            utc(start)
+        );
         Ok(())
     }
 
@@ -104,14 +103,18 @@ pub struct Roots {
     pub store: Arc<RootCertStore>,
     /// Of the one that expires first.
     pub validity: Range<SystemTime>,
+    /// When one that was left out becomes valid.
+    next_start: Option<SystemTime>,
 }
 
 impl Roots {
-    /// Reads certificates of CAs in PEM. One that has expired is left out, as long as another has not: a CA is
+    /// Reads certificates of CAs in PEM. One that is not valid now is left out, as long as another is: a CA is
     /// replaced by trusting both for a while.
     pub fn read(content: &Content) -> anyhow::Result<Self> {
         let read = || {
-            let (mut store, mut first, mut refused) = (RootCertStore::empty(), None, None);
+            let mut store = RootCertStore::empty();
+            let (mut first, mut refused, mut next_start) = (None, None, None::<SystemTime>);
+            let now = SystemTime::now();
             for der in read_certificates(content)? {
                 let certificate = Certificate::parse(&der)?;
                 ensure!(
@@ -120,6 +123,8 @@ impl Roots {
                 );
                 if let Err(error) = certificate.check_time() {
                     refused = Some(error);
+                    let start = Some(certificate.validity.start).filter(|start| *start > now);
+                    next_start = next_start.into_iter().chain(start).min();
                     continue;
                 }
                 store.add(der)?;
@@ -130,10 +135,19 @@ impl Roots {
                     .min_by_key(|validity| validity.end);
             }
             let validity = first.ok_or_else(|| refused.unwrap_or_else(no_certificate))?;
-            let store = Arc::new(store);
-            Ok(Self { store, validity })
+            Ok(Self {
+                store: Arc::new(store),
+                validity,
+                next_start,
+            })
         };
         read().map_err(|error: anyhow::Error| content.file.error(error))
+    }
+
+    /// Whether other CAs of the file are valid now: no handshake looks at the time of a CA.
+    pub fn is_stale(&self) -> bool {
+        let changes = [Some(self.validity.end), self.next_start];
+        changes.into_iter().flatten().min() <= Some(SystemTime::now())
     }
 }
 
@@ -162,11 +176,7 @@ fn name(name: &GeneralName) -> Option<String> {
     }
 }
 
-/// A duration in the largest unit of which it has at least two.
-fn rounded(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let units = [(86_400, "days"), (3600, "hours"), (60, "minutes")];
-    let unit = units.into_iter().find(|(length, _)| seconds >= 2 * length);
-    let (length, name) = unit.unwrap_or((1, "seconds"));
-    format!("{} {name}", seconds / length)
+/// A time as RFC 3339 writes it, to the second.
+fn utc(time: SystemTime) -> String {
+    DateTime::from_system_time(time).map_or_else(|_| "another time".into(), |time| time.to_string())
 }

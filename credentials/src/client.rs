@@ -1,4 +1,4 @@
-//! The calling end of TLS.
+//! The calling end of mutual TLS.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::certificate::{Purpose, Roots};
 use crate::expiry::Expiry;
-use crate::file::CredentialFile;
+use crate::file::{Content, CredentialFile};
 use crate::identity::Identity;
 use crate::peer::Peer;
 use crate::provider::provider;
@@ -31,6 +31,24 @@ struct Configuration {
     server_roots: Roots,
 }
 
+impl Configuration {
+    fn read(contents: &[Content]) -> anyhow::Result<Self> {
+        let identity = Identity::read(&contents[0], &contents[1], Purpose::Client)?;
+        let server_roots = Roots::read(&contents[2])?;
+        let mut client = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13])?
+            .with_root_certificates(server_roots.store.clone())
+            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.key.clone())));
+        // The server looks at every certificate anew.
+        client.resumption = Resumption::disabled();
+        Ok(Self {
+            client: Arc::new(client),
+            identity,
+            server_roots,
+        })
+    }
+}
+
 impl ClientTls {
     /// TLS 1.3 in which both ends show a certificate. The files are the client's certificate, its key, and the
     /// CAs one of which must have signed the server's certificate.
@@ -41,23 +59,18 @@ impl ClientTls {
         let look = move |now: &Configuration| {
             expiries[0].record(&now.identity.validity);
             expiries[1].record(&now.server_roots.validity);
+            now.server_roots.is_stale()
         };
-        let read = |contents: &[_]| {
-            let identity = Identity::read(&contents[0], &contents[1], Purpose::Client)?;
-            let server_roots = Roots::read(&contents[2])?;
-            let mut client = ClientConfig::builder_with_provider(provider())
-                .with_protocol_versions(&[&TLS13])?
-                .with_root_certificates(server_roots.store.clone())
-                .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.key.clone())));
-            // The server looks at every certificate anew.
-            client.resumption = Resumption::disabled();
-            Ok(Configuration {
-                client: Arc::new(client),
-                identity,
-                server_roots,
-            })
-        };
-        Watched::start(vec![cert, key, ca], read, look).map(Self)
+        Watched::start(vec![cert, key, ca], Configuration::read, look).map(Self)
+    }
+
+    /// The same for a single question: the files are read now, and not watched.
+    pub fn mutual_unwatched(files: &[CredentialFile; 3]) -> anyhow::Result<Self> {
+        let contents: Vec<_> = files
+            .iter()
+            .map(CredentialFile::read)
+            .collect::<Result<_, _>>()?;
+        Ok(Self(Watched::fixed(Configuration::read(&contents)?)))
     }
 
     /// The first name of its own certificate that a server could be called by.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
 
-/// Largest file that is read. Ten thousand API keys, or five hundred certificates, have as much.
+/// Largest file that is read: about ten thousand API keys, or five hundred certificates.
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// A file, and the environment variable that names it.

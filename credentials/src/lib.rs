@@ -3,7 +3,6 @@
 //!
 //! This crate knows what every link needs of TLS, and nothing about what is spoken over it.
 
-mod anonymous;
 mod certificate;
 mod client;
 mod expiry;
@@ -11,15 +10,16 @@ mod file;
 #[cfg(feature = "generate")]
 pub mod generate;
 mod identity;
+mod one_way;
 mod peer;
 mod provider;
 mod server;
 mod unverified;
 mod watched;
 
-pub use anonymous::{AnonymousTls, ServerCheck, TrustedCas};
 pub use client::ClientTls;
 pub use file::{Content, CredentialFile, all_or_none};
+pub use one_way::{OneWayTls, ServerCheck, TrustedCas};
 pub use peer::Peer;
 pub use server::ServerTls;
 pub use unverified::connect_unverified;

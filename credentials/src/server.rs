@@ -84,9 +84,10 @@ impl ServerTls {
         let mut expiries: Vec<_> = files.iter().map(Expiry::new).collect();
         let look = move |now: &Configuration| {
             expiries[0].record(&now.identity.validity);
-            if let Some(roots) = &now.client_roots {
+            now.client_roots.as_ref().is_some_and(|roots| {
                 expiries[2].record(&roots.validity);
-            }
+                roots.is_stale()
+            })
         };
         Watched::start(files, read, look).map(Self)
     }

@@ -24,17 +24,18 @@ impl<T> Clone for Watched<T> {
 impl<T: Send + Sync + 'static> Watched<T> {
     /// Reads the files, makes the value by `parse`, and starts to watch them.
     ///
-    /// Fails when a file cannot be read or `parse` refuses the files. When that happens later, it is logged and
-    /// the value stays as it is: several files cannot be replaced at the same instant. `look` gets the value at
-    /// every look at the files.
+    /// Fails when a file cannot be read or `parse` refuses the files. When that happens later, it is logged, the
+    /// value stays as it is, and every further look tries again: several files cannot be replaced at the same
+    /// instant, and time may mend what is wrong. `look` gets the value at every look at the files, and says
+    /// whether it must be made anew although they are as they were, because of the time.
     pub fn start(
         files: Vec<CredentialFile>,
         parse: impl Fn(&[Content]) -> anyhow::Result<T> + Send + 'static,
-        mut look: impl FnMut(&T) + Send + 'static,
+        mut look: impl FnMut(&T) -> bool + Send + 'static,
     ) -> anyhow::Result<Self> {
         let mut seen = read_all(&files)?;
         let value = parse(&seen)?;
-        look(&value);
+        let mut is_stale = look(&value);
         let watched = Arc::new(ArcSwap::from_pointee(value));
 
         let current = Arc::downgrade(&watched);
@@ -45,12 +46,12 @@ impl<T: Send + Sync + 'static> Watched<T> {
                 let Some(current) = current.upgrade() else {
                     return;
                 };
-                match reload(&files, &mut seen, &parse) {
+                match reload(&files, &mut seen, is_stale, &parse) {
                     Ok(None) => {}
                     Ok(Some(value)) => {
                         last_error.clear();
                         current.store(Arc::new(value));
-                        tracing::info!(files = names(&files), "read changed files again");
+                        tracing::info!(files = names(&files), "read the files again");
                     }
                     Err(error) => {
                         let error = error.to_string();
@@ -60,7 +61,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
                         }
                     }
                 }
-                look(&current.load());
+                is_stale = look(&current.load());
             }
         };
         thread::Builder::new()
@@ -80,18 +81,21 @@ impl<T: Send + Sync + 'static> Watched<T> {
     }
 }
 
-/// The value that changed files make; `None` while they are as they were when they were last `seen`.
+/// The value that changed files make; `None` while they are as they were when the value was made, unless it is
+/// stale.
 fn reload<T>(
     files: &[CredentialFile],
     seen: &mut Vec<Content>,
+    is_stale: bool,
     parse: impl Fn(&[Content]) -> anyhow::Result<T>,
 ) -> anyhow::Result<Option<T>> {
     let contents = read_all(files)?;
-    if contents == *seen {
+    if contents == *seen && !is_stale {
         return Ok(None);
     }
+    let value = parse(&contents)?;
     *seen = contents;
-    parse(seen).map(Some)
+    Ok(Some(value))
 }
 
 fn read_all(files: &[CredentialFile]) -> anyhow::Result<Vec<Content>> {

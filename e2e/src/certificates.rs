@@ -31,7 +31,12 @@ pub struct TlsFiles {
 
 impl Certificates {
     pub fn new() -> Self {
-        let authority = Authority::new("a test's CA", HOUR).unwrap();
+        Self::of_authority_for(HOUR)
+    }
+
+    /// Of a CA that expires after so long.
+    pub fn of_authority_for(lifetime: Duration) -> Self {
+        let authority = Authority::new("a test's CA", lifetime).unwrap();
         let folder = TempDir::new().unwrap();
         let ca = write(folder.path(), "ca.crt", &authority.cert);
         Self {

@@ -41,7 +41,7 @@ impl Auth {
         let watch = |path| {
             let file = CredentialFile::new("API_KEYS_FILE", path);
             let parse = |contents: &[_]| KeyList::parse(&contents[0]);
-            Watched::start(vec![file], parse, |_| {})
+            Watched::start(vec![file], parse, |_| false)
         };
         let keys = api_keys_file.map(watch).transpose()?;
         Ok(Self { keys })

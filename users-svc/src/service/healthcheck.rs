@@ -20,7 +20,11 @@ pub fn healthcheck(settings: &Settings) -> ExitCode {
 ///
 /// Over TLS, it shows the service's own certificate and expects one for the same name.
 pub fn ready(settings: &Settings) -> anyhow::Result<()> {
-    let tls = settings.tls.files()?.map(ClientTls::mutual).transpose()?;
+    let files = settings.tls.files()?;
+    let tls = files
+        .as_ref()
+        .map(ClientTls::mutual_unwatched)
+        .transpose()?;
     let ask = async {
         let stream = TcpStream::connect(health::local_addr(settings.rpc_addr)).await?;
         let mut system = match tls {

@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 
-use credentials::{AnonymousTls, CredentialFile, ServerCheck, ServerTls};
+use credentials::{CredentialFile, OneWayTls, ServerCheck, ServerTls};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
@@ -53,7 +53,7 @@ async fn listen_in(
     let mut server = TcpStream::connect(real).await?;
     server.write_all(&SSL_REQUEST).await?;
     assert_eq!(server.read_u8().await?, b'S');
-    let anything = AnonymousTls::new(ServerCheck::Key).unwrap();
+    let anything = OneWayTls::new(ServerCheck::Key).unwrap();
     let connector = TlsConnector::from(anything.config());
     let mut server = connector
         .connect("localhost".try_into().unwrap(), server)

@@ -49,7 +49,7 @@ fn certificate_is_replaced_under_load_and_no_request_fails() {
         fs::copy(&others.key, &files.key).unwrap();
         wait_for_log(&system, "kept what was read before");
         fs::copy(&others.cert, &files.cert).unwrap();
-        wait_for_log(&system, "read changed files again");
+        wait_for_log(&system, "read the files again");
         thread::sleep(Duration::from_millis(500));
 
         stop.store(true, Ordering::Relaxed);
@@ -76,7 +76,7 @@ fn connection_goes_on_while_its_certificate_is_replaced() {
         let slow = scope.spawn(move || system.curl(ca, "/docs/swagger-ui-bundle.js", &options));
         fs::copy(&others.key, &files.key).unwrap();
         fs::copy(&others.cert, &files.cert).unwrap();
-        wait_for_log(system, "read changed files again");
+        wait_for_log(system, "read the files again");
         assert!(
             !slow.is_finished(),
             "it ended before the certificate changed"

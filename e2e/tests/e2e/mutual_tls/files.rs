@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use e2e::certificates::{Certificates, TlsFiles};
 use e2e::{Program, binary};
@@ -43,7 +44,7 @@ fn certificate_that_cannot_be_used_is_refused_by_name_and_reason() {
         &expired,
         "RPC_TLS_CERT",
         &expired.cert,
-        "its certificate expired 6",
+        "its certificate expired at ",
     );
 }
 
@@ -137,5 +138,40 @@ fn pair_that_does_not_match_yet_keeps_the_old_one() {
     assert_eq!(super::create(&system, "localhost", &gateway), Ok(()));
 
     fs::write(&service.key, key).unwrap();
-    system.users.wait_for("read changed files again");
+    system.users.wait_for("read the files again");
+}
+
+#[test]
+fn certificate_that_is_not_valid_yet_is_used_when_it_is() {
+    let certificates = Certificates::new();
+    let mut system = system(&certificates);
+    let begin = SystemTime::now() + Duration::from_secs(5);
+    certificates.issue_with_validity(
+        "service",
+        &["localhost"],
+        begin..begin + Duration::from_secs(60),
+    );
+    system.users.wait_for("is not valid before");
+    system.users.wait_for("read the files again");
+    assert!(SystemTime::now() >= begin);
+    let gateway = certificates.issue("gateway");
+    assert_eq!(super::create(&system, "localhost", &gateway), Ok(()));
+}
+
+#[test]
+fn ca_that_has_expired_is_trusted_no_more() {
+    let certificates = Certificates::new();
+    let old = Certificates::of_authority_for(Duration::from_secs(8));
+    let both =
+        fs::read_to_string(certificates.ca()).unwrap() + &fs::read_to_string(old.ca()).unwrap();
+    fs::write(certificates.ca(), both).unwrap();
+    let mut system = system(&certificates);
+    let mut caller = old.issue("gateway");
+    caller.ca = certificates.ca().to_owned();
+    assert_eq!(super::create(&system, "localhost", &caller), Ok(()));
+
+    system.users.wait_for("read the files again");
+    let refused = super::create(&system, "localhost", &caller).unwrap_err();
+    assert!(refused.contains("fatal alert"), "{refused}");
+    assert_eq!(system.http.create("jane@example.com", "Jane").status, 201);
 }

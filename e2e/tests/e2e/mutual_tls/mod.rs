@@ -5,6 +5,9 @@ mod hostile;
 mod lifetimes;
 mod rotation;
 
+use std::io::Read as _;
+use std::net::TcpStream;
+
 use capnp::ErrorKind;
 use capnp::capability::FromClientHook as _;
 use users_rpc::users_capnp::{find_user_response, user_directory, users};
@@ -65,6 +68,12 @@ fn caller_without_a_valid_certificate_gets_nothing() {
     stranger.ca = certificates.ca().to_owned();
     let refused = create(&system, "localhost", &stranger).unwrap_err();
     assert!(refused.contains("fatal alert"), "{refused}");
+
+    // Without a certificate.
+    let stream = TcpStream::connect(system.users_addr).unwrap();
+    let mut stream = credentials::connect_unverified(stream).unwrap();
+    let refused = stream.read(&mut [0]).unwrap_err().to_string();
+    assert!(refused.contains("CertificateRequired"), "{refused}");
 
     // In plain text.
     let plain = block_on(async {

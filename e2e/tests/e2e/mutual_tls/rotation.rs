@@ -12,7 +12,7 @@ fn wait_for_reloads(system: &System, count: usize) {
     eventually("the files are read again", || {
         let has_read = |program: &Program| {
             let output = program.output();
-            output.matches("read changed files again").count() >= count
+            output.matches("read the files again").count() >= count
         };
         has_read(&system.users) && has_read(&system.gateway)
     });

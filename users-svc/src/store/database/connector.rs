@@ -12,7 +12,7 @@ use std::sync::Once;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use credentials::AnonymousTls;
+use credentials::OneWayTls;
 use postgres::Socket;
 use postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
@@ -31,7 +31,7 @@ pub struct Connector {
     /// Of waits outside [`within`](super::within): connecting on a thread of the pool, the end of a connection.
     pub timeout: Duration,
     /// `None`: never.
-    tls: Option<AnonymousTls>,
+    tls: Option<OneWayTls>,
     requires_tls: bool,
 }
 
@@ -43,7 +43,7 @@ impl Connector {
             TlsPolicy::Preferred(check) => (Some(check), false),
             TlsPolicy::Required(check) => (Some(check), true),
         };
-        let tls = check.map(AnonymousTls::new).transpose()?;
+        let tls = check.map(OneWayTls::new).transpose()?;
         Ok(Self {
             timeout,
             tls,

@@ -1,4 +1,4 @@
-//! The calling end of TLS in which only the server shows a certificate.
+//! The calling end of one-way TLS, in which only the server shows a certificate.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub enum TrustedCas {
 /// The calling end of TLS 1.2 and 1.3 in which only the server shows a certificate, by the files as they are
 /// now. A connection keeps what it began with.
 #[derive(Clone)]
-pub struct AnonymousTls(Watched<Configuration>);
+pub struct OneWayTls(Watched<Configuration>);
 
 struct Configuration {
     client: Arc<ClientConfig>,
@@ -48,7 +48,7 @@ struct Configuration {
     roots: Option<Roots>,
 }
 
-impl AnonymousTls {
+impl OneWayTls {
     /// Fails when the CAs cannot be read; the error names the file.
     pub fn new(check: ServerCheck) -> anyhow::Result<Self> {
         let (cas, checks_name) = match check {
@@ -62,9 +62,10 @@ impl AnonymousTls {
         };
         let mut expiry = Expiry::new(&file);
         let look = move |now: &Configuration| {
-            if let Some(roots) = &now.roots {
+            now.roots.as_ref().is_some_and(|roots| {
                 expiry.record(&roots.validity);
-            }
+                roots.is_stale()
+            })
         };
         let read = move |contents: &[_]| {
             let roots = Roots::read(&contents[0])?;
