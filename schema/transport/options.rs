@@ -40,9 +40,12 @@ pub const CALL_COST: usize = 4 * 1024;
 pub const KEPT_COST: usize = 512;
 /// What a TLS handshake costs beside the bytes that have come in, in bytes (measured).
 pub const HANDSHAKE_COST: usize = 12 * 1024;
-/// The part of a peer's share that a handshake may take, so that all that there are at once leave a third of the
-/// memory to those who have shown who they are.
-pub const STRANGERS_PART: usize = 64;
+/// Bytes beside [`MEMORY_OF_PEERS`] that only handshakes may take, so that peers who hold all of that keep
+/// nobody else out.
+pub const MEMORY_FOR_HANDSHAKES: usize = 48 * 1024 * 1024;
+/// The part of what is left of both that one handshake may take, so that ten thousand at once leave a quarter of
+/// the memory to those who have shown who they are.
+pub const HANDSHAKE_SHARES: usize = 2048;
 /// What a capability costs that the peer has not released, in bytes (measured with `directory`).
 pub const EXPORT_COST: usize = 1024;
 /// Calls that may wait for the answers of each other: the library resolves them by recursion.

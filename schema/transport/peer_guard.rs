@@ -19,7 +19,6 @@ use super::incoming::Incoming;
 use super::options::{
     CALL_COST, EXPORT_COST, HANDSHAKE_COST, KEPT_COST, LARGE_ANSWERS, MAX_PIPELINE_DEPTH,
     MESSAGE_TIMEOUT, MESSAGES_PER_TURN, MIN_SHARE, SEND_QUEUE_LIMIT, SHARE_RECHECK, STALL_TIMEOUT,
-    STRANGERS_PART,
 };
 use super::peer_memory::PeerMemory;
 use super::question::Question;
@@ -148,7 +147,7 @@ impl PeerGuard {
             return self.check_incoming();
         }
         // Who has not shown who it is leaves room for those who have.
-        if self.report() > self.memory.share() / STRANGERS_PART {
+        if self.report() > self.memory.share_of_handshake() {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         Ok(())
