@@ -1,6 +1,7 @@
 //! Who may come in, and what that lets a peer do: its certificate picks the capability that it gets.
 
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -51,8 +52,7 @@ impl FromStr for Readers {
         let names = text.split(',').map(|name| {
             let name = name.trim();
             let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
-            // DNS names have no case; of URIs, the scheme and the host have none either.
-            is_name.then(|| name.to_ascii_lowercase())
+            is_name.then(|| canonical(name))
         });
         names.collect::<Option<_>>().map(Self).ok_or_else(|| {
             "must be names of certificates (subject alternative names) with commas between them, \
@@ -67,15 +67,24 @@ impl Readers {
         self.0.is_empty()
     }
 
-    /// What a peer with these names may do: one name of a reader is enough to be no more than that.
+    /// What a peer with these names may do: one name of a reader is enough to be no more than that. Where there
+    /// are readers, a peer without a name may be one of them.
     fn role_of(&self, names: &[String]) -> Role {
-        let is_reader = |name: &String| self.0.contains(&name.to_ascii_lowercase());
-        if names.iter().any(is_reader) {
+        let is_reader = |name: &String| self.0.contains(&canonical(name));
+        let may_be_any = names.is_empty() && !self.0.is_empty();
+        if may_be_any || names.iter().any(is_reader) {
             Role::Reads
         } else {
             Role::CreatesAndReads
         }
     }
+}
+
+/// A name as it is compared: DNS names have no case, nor have the scheme and the host of a URI, and an IPv6
+/// address can be written in several ways.
+fn canonical(name: &str) -> String {
+    let address = name.parse::<IpAddr>();
+    address.map_or_else(|_| name.to_ascii_lowercase(), |address| address.to_string())
 }
 
 /// Admits the peers that a CA of ours has signed.
@@ -121,13 +130,16 @@ mod tests {
 
     #[test]
     fn peer_with_one_name_of_a_reader_only_reads() {
-        let readers: Readers = "Reports.example.com, spiffe://example.com/reports"
+        let readers: Readers = "Reports.example.com, spiffe://example.com/reports, 2001:DB8:0::1"
             .parse()
             .unwrap();
         for reader in [
             &["reports.example.com"][..],
             &["gateway", "REPORTS.example.com"],
             &["spiffe://example.com/reports"],
+            &["2001:db8::1"],
+            // Perhaps its name is where nobody looks, such as the common name.
+            &[],
         ] {
             assert_eq!(readers.role_of(&names(reader)), Role::Reads, "{reader:?}");
         }
@@ -135,7 +147,7 @@ mod tests {
             &["gateway"][..],
             &["x.reports.example.com"],
             &["spiffe://example.com/reports/x"],
-            &[],
+            &["2001:db8::2"],
         ] {
             assert_eq!(
                 readers.role_of(&names(other)),
@@ -143,6 +155,7 @@ mod tests {
                 "{other:?}"
             );
         }
+        assert_eq!(Readers::default().role_of(&[]), Role::CreatesAndReads);
     }
 
     #[test]

@@ -18,12 +18,14 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use users_rpc::transport::{PeerGuard, PeerMemory};
 
-use crate::outcome::CallFailure;
+use crate::{access::Role, outcome::CallFailure};
 
 /// What lets calls in, for the whole process.
 #[derive(Clone)]
 pub struct Admission {
     in_flight: Arc<Semaphore>,
+    /// Of those who may only read, all together: they cannot stop creates.
+    readers_in_flight: Arc<Semaphore>,
     active: Gauge,
     /// One connection does not get everything: others can still be served.
     max_per_connection: usize,
@@ -33,15 +35,23 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Lets in at most `max_in_flight` calls at once, of which one connection gets at most half.
+    /// Lets in at most `max_in_flight` calls at once, of which one connection gets at most half, and all who
+    /// may only read get half together.
     pub fn new(max_in_flight: usize) -> Self {
+        let half = max_in_flight.div_ceil(2);
         Self {
             in_flight: Arc::new(Semaphore::new(max_in_flight)),
+            readers_in_flight: Arc::new(Semaphore::new(half)),
             active: gauge!("rpc_server_active_calls"),
-            max_per_connection: max_in_flight.div_ceil(2),
+            max_per_connection: half,
             schema_is_checked: Arc::default(),
             peer_memory: PeerMemory::default(),
         }
+    }
+
+    /// The guard of a new connection.
+    pub fn guard(&self) -> Rc<PeerGuard> {
+        PeerGuard::new(self.peer_memory.clone())
     }
 
     /// Lets calls in from now on.
@@ -63,6 +73,7 @@ thread_local! {
 /// The calls of one connection.
 pub struct Calls {
     admission: Admission,
+    role: Role,
     in_flight: TaskTracker,
     /// What bounds the memory of their connection.
     pub guard: Rc<PeerGuard>,
@@ -70,11 +81,17 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// `draining` is the connection's: new calls are refused once it is cancelled.
-    pub fn new(admission: Admission, draining: CancellationToken) -> Self {
+    /// `guard` and `draining` are the connection's: new calls are refused once it drains.
+    pub fn new(
+        admission: Admission,
+        role: Role,
+        guard: Rc<PeerGuard>,
+        draining: CancellationToken,
+    ) -> Self {
         Self {
-            guard: PeerGuard::new(admission.peer_memory.clone()),
             admission,
+            role,
+            guard,
             in_flight: TaskTracker::new(),
             draining,
         }
@@ -136,11 +153,17 @@ impl Calls {
         if !self.are_accepted() || is_full || self.guard.is_crowded() {
             return None;
         }
-        let permit = self.admission.in_flight.clone().try_acquire_owned().ok()?;
+        let acquire = |permits: &Arc<Semaphore>| permits.clone().try_acquire_owned().ok();
+        let readers_permit = match self.role {
+            Role::Reads => Some(acquire(&self.admission.readers_in_flight)?),
+            Role::CreatesAndReads => None,
+        };
+        let permit = acquire(&self.admission.in_flight)?;
         self.admission.active.increment(1.0);
         Some(InFlightGuard {
             active: &self.admission.active,
             _permit: permit,
+            _readers_permit: readers_permit,
             _token: self.in_flight.token(),
         })
     }
@@ -162,6 +185,7 @@ async fn contain_panic(
 struct InFlightGuard<'a> {
     active: &'a Gauge,
     _permit: OwnedSemaphorePermit,
+    _readers_permit: Option<OwnedSemaphorePermit>,
     _token: TaskTrackerToken,
 }
 

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use users_rpc::transport;
+use users_rpc::transport::{self, PeerGuard};
 
 use crate::access::{Admitted, MutualTls};
 use crate::call::{Admission, Calls};
@@ -56,10 +56,12 @@ impl UsersWorker {
         &self,
         stream: impl transport::Stream,
         peer: Admitted,
-        calls: Rc<Calls>,
+        guard: Rc<PeerGuard>,
         draining: CancellationToken,
     ) {
-        let guard = calls.guard.clone();
+        let admission = self.admission.clone();
+        let calls = Calls::new(admission, peer.role, guard.clone(), draining.clone());
+        let calls = Rc::new(calls);
         let bootstrap = service::bootstrap(peer.role, calls.clone(), self.queues.clone());
         let connection = transport::guarded_server(stream, bootstrap, guard.clone());
         let disconnector = connection.system.get_disconnector();
@@ -105,18 +107,18 @@ impl Worker for UsersWorker {
         }
         // A child, because a connection can also drain by itself.
         let draining = draining.child_token();
-        let calls = Rc::new(Calls::new(self.admission.clone(), draining.clone()));
+        let guard = self.admission.guard();
         let Some(mutual_tls) = &self.mutual_tls else {
             let anyone = Admitted::ANYONE;
-            return self.serve_peer(stream, anyone, calls, draining).await;
+            return self.serve_peer(stream, anyone, guard, draining).await;
         };
 
         // What an encrypted connection needs more of does not make the others larger.
         Box::pin(async {
-            let admit = mutual_tls.admit(stream, calls.guard.clone());
+            let admit = mutual_tls.admit(stream, guard.clone());
             match draining.run_until_cancelled(admit).await {
                 Some(Ok((stream, peer))) => {
-                    self.serve_peer(stream, peer, calls, draining.clone()).await;
+                    self.serve_peer(stream, peer, guard, draining.clone()).await;
                 }
                 // A probe of a platform connects and hangs up.
                 Some(Err(error)) if error.kind() == ErrorKind::UnexpectedEof => {}
