@@ -30,7 +30,7 @@ pub fn bootstrap(role: Role, calls: Rc<Calls>, queues: Rc<QueueHandles>) -> Clie
     let reads = Reads { calls, queues };
     match role {
         Role::CreatesAndReads => {
-            let users: users::Client = capnp_rpc::new_client(UsersService(reads));
+            let users: users::Client = capnp_rpc::new_client(UsersService { reads });
             users.client
         }
         Role::Reads => Directory::lasting(reads).client,
@@ -38,7 +38,9 @@ pub fn bootstrap(role: Role, calls: Rc<Calls>, queues: Rc<QueueHandles>) -> Clie
 }
 
 /// The capability as one connection holds it.
-struct UsersService(Reads);
+struct UsersService {
+    reads: Reads,
+}
 
 impl users::Server for UsersService {
     async fn create_user(
@@ -57,7 +59,7 @@ impl users::Server for UsersService {
                 }
             };
 
-            let insert = self.0.queues.insert(&new, context.deadline, trace);
+            let insert = self.reads.queues.insert(&new, context.deadline, trace);
             let outcome = insert.await?;
 
             let mut response = results.get();
@@ -76,7 +78,10 @@ impl users::Server for UsersService {
             }
             Ok(())
         };
-        self.0.calls.run("createUser", context.parent, create).await
+        self.reads
+            .calls
+            .run("createUser", context.parent, create)
+            .await
     }
 
     async fn get_user(
@@ -84,7 +89,7 @@ impl users::Server for UsersService {
         params: GetUserParams,
         results: GetUserResults,
     ) -> Result<(), capnp::Error> {
-        self.0.get_user(params, results).await
+        self.reads.get_user(params, results).await
     }
 
     async fn list_users(
@@ -92,7 +97,7 @@ impl users::Server for UsersService {
         params: ListUsersParams,
         results: ListUsersResults,
     ) -> Result<(), capnp::Error> {
-        self.0.list_users(params, results).await
+        self.reads.list_users(params, results).await
     }
 
     async fn find_user(
@@ -100,7 +105,7 @@ impl users::Server for UsersService {
         params: FindUserParams,
         results: FindUserResults,
     ) -> Result<(), capnp::Error> {
-        self.0.find_user(params, results).await
+        self.reads.find_user(params, results).await
     }
 
     async fn directory(
@@ -110,13 +115,18 @@ impl users::Server for UsersService {
     ) -> Result<(), capnp::Error> {
         let context = CallContext::read(params.get()?.get_context()?);
         let make = async |_| {
-            let (directory, handle) = Directory::revocable(self.0.clone());
-            let mut response = results.get();
-            response.set_directory(directory);
-            response.set_handle(handle);
+            let (directory, handle) = Directory::revocable(self.reads.clone());
+            results.get().set_directory(directory);
+            // Calls that do not wait for the answer find the directory only: what they are made on would keep
+            // the handle until the peer finishes the question.
+            results.set_pipeline()?;
+            results.get().set_handle(handle);
             Ok(())
         };
-        self.0.calls.run("directory", context.parent, make).await
+        self.reads
+            .calls
+            .run("directory", context.parent, make)
+            .await
     }
 
     async fn health(
@@ -125,9 +135,9 @@ impl users::Server for UsersService {
         mut results: HealthResults,
     ) -> Result<(), capnp::Error> {
         let deadline = Instant::now() + PROBE_TIMEOUT;
-        let probes = &self.0.queues.probes;
+        let probes = &self.reads.queues.probes;
         let probe = probes.submit((), deadline, TraceContext::fresh());
-        let serving = self.0.calls.are_accepted() && probe.await.unwrap_or(false);
+        let serving = self.reads.calls.are_accepted() && probe.await.unwrap_or(false);
         results.get().set_serving(serving);
         Ok(())
     }

@@ -11,8 +11,8 @@ use tokio::time::sleep;
 use users_rpc::users_capnp::{create_user_request, list_users_request};
 
 use super::raw::{
-    BOOTSTRAP, CREATE_USER, GET_USER, HEALTH, LIST_USERS, NO_METHOD, bootstrap, call, connect,
-    discard_answers, finish, flood,
+    BOOTSTRAP, CREATE_USER, DIRECTORY, GET_USER, HEALTH, LIST_USERS, NO_METHOD, bootstrap, call,
+    connect, discard_answers, finish, finish_and_keep, flood,
 };
 use e2e::rpc::{self, block_on};
 use e2e::{System, eventually};
@@ -158,6 +158,19 @@ fn passed_capabilities_cost_bounded_memory() {
                 capabilities.reborrow().get(i).set_sender_hosted(i);
             }
         })
+    });
+}
+
+#[test]
+fn directories_that_are_never_released_cost_bounded_memory() {
+    // Each is finished when it has been answered: sooner would take the question back.
+    const BEHIND: u32 = 100;
+    withstand_flood(1_000_000, |question| {
+        let mut messages = call(question, BOOTSTRAP, DIRECTORY, |_| ());
+        if question > BEHIND {
+            messages.extend(finish_and_keep(question - BEHIND));
+        }
+        messages
     });
 }
 

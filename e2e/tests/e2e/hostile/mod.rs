@@ -2,6 +2,7 @@
 
 mod calls;
 mod connections;
+mod directories;
 mod memory;
 mod messages;
 pub mod raw;

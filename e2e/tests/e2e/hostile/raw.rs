@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use capnp::message::Builder;
+use capnp::message::{Builder, ReaderOptions};
 use capnp::traits::HasTypeId as _;
-use capnp_rpc::rpc_capnp::{call, message};
+use capnp_rpc::rpc_capnp::{call, message, payload, return_};
 use users_rpc::users_capnp::users;
 
 /// How long a flood goes on when the service takes all of it.
@@ -20,6 +20,7 @@ pub const CREATE_USER: u16 = 0;
 pub const GET_USER: u16 = 1;
 pub const LIST_USERS: u16 = 2;
 pub const HEALTH: u16 = 3;
+pub const DIRECTORY: u16 = 5;
 pub const NO_METHOD: u16 = 999;
 
 /// The question of the bootstrap with which every peer begins.
@@ -71,11 +72,45 @@ pub fn bootstrap(question: u32) -> Vec<u8> {
 }
 
 pub fn finish(question: u32) -> Vec<u8> {
+    finish_and(question, true)
+}
+
+/// Finishes a question, and keeps the capabilities in its answer.
+pub fn finish_and_keep(question: u32) -> Vec<u8> {
+    finish_and(question, false)
+}
+
+fn finish_and(question: u32, release_capabilities: bool) -> Vec<u8> {
     encode(|message| {
         let mut finish = message.init_finish();
         finish.set_question_id(question);
-        finish.set_release_result_caps(true);
+        finish.set_release_result_caps(release_capabilities);
     })
+}
+
+/// Releases the one reference to a capability of the service.
+pub fn release(capability: u32) -> Vec<u8> {
+    encode(|message| {
+        let mut release = message.init_release();
+        release.set_id(capability);
+        release.set_reference_count(1);
+    })
+}
+
+/// Reads until the answer to a question comes, and returns what `read` makes of its payload.
+pub fn answer<T>(stream: &mut TcpStream, question: u32, read: impl Fn(payload::Reader) -> T) -> T {
+    loop {
+        let message = capnp::serialize::read_message(&mut *stream, ReaderOptions::new()).unwrap();
+        let message: message::Reader = message.get_root().unwrap();
+        if let message::Return(Ok(answer)) = message.which().unwrap()
+            && answer.get_answer_id() == question
+        {
+            let Ok(return_::Results(payload)) = answer.which() else {
+                panic!("question {question} has no results");
+            };
+            return read(payload.unwrap());
+        }
+    }
 }
 
 pub fn abort(reason: &str) -> Vec<u8> {
