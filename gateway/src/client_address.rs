@@ -80,12 +80,18 @@ impl TrustedProxies {
     }
 }
 
-/// The parts of a list, the last one first; a separator in a quoted string is none. As it begins at the end, a
-/// quotation mark that a client leaves open hides nothing of what a proxy has added.
+/// The parts of a list, the last one first; a separator in a quoted string is none (RFC 9110, section 5.6.4). As
+/// it begins at the end, a quotation mark that a client leaves open hides nothing of what a proxy has added.
 fn split_unquoted(list: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
-    let mut quoted = false;
+    let (mut quoted, mut before) = (false, list.len());
     list.rsplit(move |byte| {
-        quoted ^= *byte == b'"';
+        before -= 1;
+        if *byte == b'"' {
+            let backslashes = list[..before].iter().rev();
+            let backslashes = backslashes.take_while(|byte| **byte == b'\\').count();
+            // After an odd number of them it is a character of the string.
+            quoted ^= backslashes.is_multiple_of(2);
+        }
         *byte == separator && !quoted
     })
 }
@@ -183,6 +189,14 @@ mod tests {
             let forwarded = elements.collect::<Vec<_>>().join(",");
             assert_eq!(by_forwarded(&forwarded), expected, "{forwarded}");
         }
+    }
+
+    #[test]
+    fn escaped_quotation_mark_ends_no_quoted_string() {
+        let value = r#"for=9.9.9.9;host="a\",for=6.6.6.6;x=\"b""#;
+        assert_eq!(by_forwarded(value), "9.9.9.9");
+        let value = r#"for=6.6.6.6;host="a\\",for=9.9.9.9;x="b""#;
+        assert_eq!(by_forwarded(value), "9.9.9.9");
     }
 
     #[test]

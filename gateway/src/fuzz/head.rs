@@ -148,6 +148,7 @@ const FORWARDED: &[&str] = &[
     ":80",
     "unknown",
     "_x",
+    "\\",
     "proto=https",
     "host=",
     " ",
