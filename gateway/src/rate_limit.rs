@@ -22,8 +22,10 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 /// The name of [`Policy::Default`] in them.
 const POLICY: &str = "default";
 
-/// Clients whose quotas are kept apart, if no two share a slot. They take 4 MiB.
-const SLOTS: u64 = 512 * 1024;
+/// Slots of addresses. They take 4 MiB.
+const ADDRESS_SLOTS: u64 = 512 * 1024;
+/// Slots of principals, which strangers with many addresses cannot use up.
+const PRINCIPAL_SLOTS: u64 = 64 * 1024;
 
 /// So many requests in so many seconds, as in `100/60`.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +112,9 @@ impl RateLimiter {
 
 impl<C: Clock> RateLimiter<C> {
     fn with_clock(limit: RateLimit, clock: C) -> Self {
-        let slots = (0..SLOTS).map(|_| InMemoryState::default()).collect();
+        let slots = (0..ADDRESS_SLOTS + PRINCIPAL_SLOTS)
+            .map(|_| InMemoryState::default())
+            .collect();
         Self {
             limit,
             limiter: governor::RateLimiter::new(limit.quota, Slots(slots), clock),
@@ -119,9 +123,13 @@ impl<C: Clock> RateLimiter<C> {
     }
 
     /// Takes a request from the quota of its client, if there is any left.
-    pub fn check(&self, client: Client) -> Allowance {
+    pub fn take(&self, client: Client) -> Allowance {
         let hash = self.hasher.hash_one(client.group());
-        let slot = usize::try_from(hash % SLOTS).unwrap_or_default();
+        let slot = match client {
+            Client::Address(_) => hash % ADDRESS_SLOTS,
+            Client::Principal(_) => ADDRESS_SLOTS + hash % PRINCIPAL_SLOTS,
+        };
+        let slot = usize::try_from(slot).unwrap_or_default();
         let (remaining, wait) = match self.limiter.check_key(&slot) {
             Ok(state) => {
                 let remaining = state.remaining_burst_capacity();
@@ -215,7 +223,7 @@ mod tests {
         let (limiter, clock) = limiter("2/60");
         let client = address("192.0.2.1");
         let check = || {
-            let allowance = limiter.check(client);
+            let allowance = limiter.take(client);
             (allowance.remaining, allowance.seconds)
         };
         assert_eq!(check(), (Some(1), 30));
@@ -238,7 +246,7 @@ mod tests {
             let (limiter, clock) = limiter(text);
             for _ in 0..3 {
                 let refused = loop {
-                    let allowance = limiter.check(address("192.0.2.1"));
+                    let allowance = limiter.take(address("192.0.2.1"));
                     if allowance.admit().is_err() {
                         break allowance;
                     }
@@ -246,10 +254,7 @@ mod tests {
                 let problem = refused.admit().unwrap_err();
                 let retry_after = problem.headers[header::RETRY_AFTER].to_str().unwrap();
                 clock.advance(Duration::from_secs(retry_after.parse().unwrap()));
-                assert!(
-                    limiter.check(address("192.0.2.1")).admit().is_ok(),
-                    "{text}"
-                );
+                assert!(limiter.take(address("192.0.2.1")).admit().is_ok(), "{text}");
             }
         }
     }
@@ -257,7 +262,7 @@ mod tests {
     #[test]
     fn clients_have_quotas_of_their_own() {
         let (limiter, _) = limiter("1/60");
-        let passes = |client| limiter.check(client).admit().is_ok();
+        let passes = |client| limiter.take(client).admit().is_ok();
         for client in [
             address("192.0.2.1"),
             address("192.0.2.2"),
@@ -277,7 +282,7 @@ mod tests {
     fn headers_are_those_of_the_draft() {
         let (limiter, _) = limiter("100/60");
         let mut headers = HeaderMap::new();
-        limiter.check(address("192.0.2.1")).describe(&mut headers);
+        limiter.take(address("192.0.2.1")).describe(&mut headers);
         assert_eq!(headers["ratelimit-policy"], "\"default\";q=100;w=60");
         assert_eq!(headers["ratelimit"], "\"default\";r=99;t=1");
     }
@@ -290,7 +295,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..1000 {
-                        let allowance = limiter.check(address("192.0.2.1"));
+                        let allowance = limiter.take(address("192.0.2.1"));
                         admitted.fetch_add(allowance.admit().is_ok().into(), Ordering::Relaxed);
                     }
                 });
@@ -309,12 +314,12 @@ mod tests {
     #[test]
     fn million_addresses_take_no_more_memory_than_one() {
         let limiter = RateLimiter::new(limit("100/60"));
-        assert!(limiter.check(address("192.0.2.1")).admit().is_ok());
+        assert!(limiter.take(address("192.0.2.1")).admit().is_ok());
         let before = resident();
         for number in 0..1_000_000_u32 {
-            limiter.check(Client::Address(IpAddr::V4(number.into())));
+            limiter.take(Client::Address(IpAddr::V4(number.into())));
             let network = u128::from(number) << 64;
-            limiter.check(Client::Address(IpAddr::V6(Ipv6Addr::from_bits(network))));
+            limiter.take(Client::Address(IpAddr::V6(Ipv6Addr::from_bits(network))));
         }
         // Other tests run in this process.
         let grown = resident().saturating_sub(before);

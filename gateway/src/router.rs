@@ -137,7 +137,8 @@ impl Router {
         })
     }
 
-    /// The pipeline: observe, check the host, authenticate, limit, route, catch panics, finish.
+    /// The pipeline: observe, authenticate, take from the quota, check the host, limit, route, catch panics,
+    /// finish.
     async fn respond(
         self: Rc<Self>,
         head: Head,
@@ -205,7 +206,7 @@ impl Router {
             self.trusted_proxies
                 .client(head.arrival.peer, &head.headers)
         };
-        Some(limiter.check(match principal {
+        Some(limiter.take(match principal {
             Some(principal) => Client::Principal(principal.name.as_str()),
             None => Client::Address(address()),
         }))
