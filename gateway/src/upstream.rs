@@ -1,8 +1,12 @@
 //! The users service as a handler calls it: within the request's trace and its time, and measured.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
+use futures::future::{LocalBoxFuture, WeakShared};
 use metrics::histogram;
 use service_runtime::metrics::HistogramFamily;
 use service_runtime::trace::{Span, SpanKind, TraceContext};
@@ -28,7 +32,11 @@ pub struct Users {
     timeout: Duration,
     /// The span that calls belong under.
     trace: Option<TraceContext>,
+    /// The question for the service's health that is on its way.
+    health: Rc<RefCell<Option<WeakShared<Question>>>>,
 }
+
+type Question = LocalBoxFuture<'static, Result<bool, CallError>>;
 
 impl Users {
     /// Starts links to the replicas that `resolver` finds. Each call gets `timeout` in all, and takes a
@@ -40,6 +48,7 @@ impl Users {
             client: LocalClient::new(resolver, in_flight),
             timeout,
             trace: None,
+            health: Rc::default(),
         }
     }
 
@@ -82,10 +91,21 @@ impl Users {
         self.call("findUser", call).await
     }
 
-    /// Whether the service can serve calls now.
+    /// Whether the service can serve calls now. Those who ask while a question is on its way share its answer,
+    /// because no limit keeps anyone from asking, and a link has room for so many calls.
     pub async fn health(&self) -> Result<bool, CallError> {
-        let call = async |options: &_| self.client.health(options).await;
-        self.call("health", call).await
+        let on_its_way = self.health.borrow().as_ref().and_then(WeakShared::upgrade);
+        let question = on_its_way.unwrap_or_else(|| {
+            let users = self.clone();
+            let ask = async move {
+                let call = async |options: &_| users.client.health(options).await;
+                users.call("health", call).await
+            };
+            let question = ask.boxed_local().shared();
+            *self.health.borrow_mut() = question.downgrade();
+            question
+        });
+        question.await
     }
 
     /// Whether every thread of this process has a link to the service.
