@@ -69,11 +69,21 @@ fn compose_file_shows_each_key_to_its_owner_only() {
     let compose: Value = serde_yaml_ng::from_str(&read("docker-compose.yml")).unwrap();
     let services = compose["services"].as_object().unwrap();
     for (service, settings) in services.iter().filter(|(name, _)| *name != "certs") {
-        let volumes = settings["volumes"].as_array().unwrap();
-        let mut certs = volumes.iter().map(|volume| volume.as_str().unwrap());
+        let volumes = settings["volumes"].as_array().into_iter().flatten();
+        let mut certs = volumes.map(|volume| volume.as_str().unwrap());
         let certs = certs.find(|volume| volume.starts_with("certs-"));
-        let expected = (service != "postgres").then(|| format!("certs-{service}:/certs:ro"));
+        let has_one = ["gateway", "users-svc"].contains(&service.as_str());
+        let expected = has_one.then(|| format!("certs-{service}:/certs:ro"));
         assert_eq!(certs, expected.as_deref());
+    }
+}
+
+#[test]
+fn compose_file_shows_the_owner_of_the_database_to_nothing_that_serves() {
+    let compose: Value = serde_yaml_ng::from_str(&read("docker-compose.yml")).unwrap();
+    for service in ["gateway", "users-svc"] {
+        let environment = compose["services"][service]["environment"].to_string();
+        assert!(!environment.contains("POSTGRES_PASSWORD"), "{environment}");
     }
 }
 
