@@ -61,8 +61,9 @@ struct Services {
 /// stopped when it returns.
 pub fn run(settings: &Settings, shutdown: &CancellationToken) -> anyhow::Result<()> {
     // Bad values are refused before anything listens.
-    if let Some(url) = &settings.database_url {
-        let users: users_svc::Settings = parse_from(["users-svc", "--database-url", url])?;
+    let users: users_svc::Settings = parse_from(["users-svc"])?;
+    users.check_tls()?;
+    if settings.database_url.is_some() {
         users.check()?;
     }
     let gateway: gateway::Settings = parse_from(["gateway"])?;
@@ -192,9 +193,15 @@ fn announce(gateway: &gateway::Settings) {
     let is_plain = gateway.http_tls.cert.is_none();
     let scheme = if is_plain { "http" } else { "https" };
     let url = format!("{scheme}://localhost:{}", gateway.http_addr.port());
+    let has_keys = gateway.api_keys_file.is_some();
+    let key = if has_keys {
+        "-H \"Authorization: Bearer KEY\" "
+    } else {
+        ""
+    };
     say(&format!(
         "gateway on {url}; try:\n\n\
-         curl -X POST {url}/users -H \"Content-Type: application/json\" \
+         curl -X POST {url}/users {key}-H \"Content-Type: application/json\" \
          -d \"{{\\\"email\\\":\\\"jane@example.com\\\",\\\"name\\\":\\\"Jane Doe\\\"}}\"\n\n\
          Ctrl-C stops everything."
     ));
