@@ -86,7 +86,7 @@ public:
 
     for (bool isLastAttempt : {false, true}) {
       if (auto fault = connect()) {
-        throw notExecuted(mayHaveWritten, Failure::UNAVAILABLE, "the users service cannot be reached: " + *fault);
+        throw callError(mayHaveWritten, Failure::UNAVAILABLE, "the users service cannot be reached: " + *fault);
       }
       try {
         return attempt(build, read, mayHaveWritten);
@@ -96,16 +96,16 @@ public:
       } catch (const kj::Exception& error) {
         switch (error.getType()) {
           case kj::Exception::Type::UNIMPLEMENTED:
-            throw notExecuted(mayHaveWritten, Failure::UNIMPLEMENTED, "the users service has no such method");
+            throw callError(mayHaveWritten, Failure::UNIMPLEMENTED, "the users service has no such method");
           case kj::Exception::Type::OVERLOADED:
-            throw notExecuted(mayHaveWritten, Failure::UNAVAILABLE,
+            throw callError(mayHaveWritten, Failure::UNAVAILABLE,
                               "the users service is overloaded; nothing was written");
           default: break;
         }
         mayHaveWritten |= writes;
         const bool isBroken = error.getType() == kj::Exception::Type::DISCONNECTED;
         if (isBroken) connection = nullptr;
-        if (!isBroken || isLastAttempt) throw notExecuted(mayHaveWritten, Failure::UNAVAILABLE, "the call failed");
+        if (!isBroken || isLastAttempt) throw callError(mayHaveWritten, Failure::UNAVAILABLE, "the call failed");
       }
     }
     KJ_UNREACHABLE;
@@ -131,7 +131,7 @@ private:
     // The service gets less time than the caller waits, so that its own "dropped" still arrives.
     const Milliseconds reserve = std::clamp(timeout / 10, Milliseconds(5), Milliseconds(100));
     const auto left = std::chrono::duration_cast<Milliseconds>(deadline - reserve - Clock::now()).count();
-    if (left < 1) throw notExecuted(followsWrite, Failure::UNAVAILABLE, "no time is left");
+    if (left < 1) throw callError(followsWrite, Failure::UNAVAILABLE, "no time is left");
     request.initContext().setTimeoutMs(left);
 
     auto response = wait(request.send());
@@ -150,7 +150,7 @@ private:
 
   // The error of a call whose last attempt was not carried out. Once an attempt may have written, the
   // outcome is unknown until an attempt settles it.
-  static CallError notExecuted(bool mayHaveWritten, Failure failure, std::string detail) {
+  static CallError callError(bool mayHaveWritten, Failure failure, std::string detail) {
     if (mayHaveWritten) return {Failure::UNKNOWN, "the call failed, and may or may not have had its effect"};
     return {failure, std::move(detail)};
   }

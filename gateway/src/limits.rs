@@ -21,9 +21,6 @@ pub const MIN_BYTES_PER_SECOND: u32 = 8 * 1024;
 /// progress in steps of a third of that, which would make a slow reader look like none.
 pub const SOCKET_BUFFER: usize = 64 * 1024;
 
-/// Encrypted bytes of a connection with TLS that wait for the kernel to take them: about a record.
-pub const TLS_BUFFER: usize = 16 * 1024;
-
 /// Longest `Idempotency-Key`.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
 /// Longest `X-Request-Id`.

@@ -109,13 +109,13 @@ problems! {
         format!("Idempotency-Key must be sent once, with 1 to {MAX_IDEMPOTENCY_KEY_BYTES} visible ASCII characters.");
 
     api_key_required: 401 "" "Unauthorized",
-        "This request needs an API key, in one header: Authorization: Bearer.", WWW_AUTHENTICATE r#"Bearer realm="users""#;
+        "This request needs an API key, in one header: Authorization: Bearer KEY.", WWW_AUTHENTICATE r#"Bearer realm="users""#;
     /// Also one that was valid once.
     unknown_api_key: 401 "unknown-api-key" "Unknown API key",
         "The API key is not valid.", WWW_AUTHENTICATE r#"Bearer realm="users", error="invalid_token""#;
     /// The router adds the scope.
     insufficient_scope: 403 "insufficient-scope" "Insufficient scope",
-        "The API key is valid, and has not the scope that WWW-Authenticate names.", WWW_AUTHENTICATE
+        "The API key is valid but lacks the scope that WWW-Authenticate names.", WWW_AUTHENTICATE
         r#"Bearer realm="users", error="insufficient_scope""#;
 
     not_found: 404 "" "Not Found",

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::{HEAD_TIMEOUT, MAX_HEAD_KIB, TLS_BUFFER};
+use crate::limits::{HEAD_TIMEOUT, MAX_HEAD_KIB};
 use crate::response::Response;
 use crate::write_guard::WriteGuard;
 
@@ -20,7 +20,7 @@ use crate::write_guard::WriteGuard;
 /// is answered, with `Connection: close`, instead of being met by a reset.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
-/// What a request does not say itself, or what warp does not hand on of it.
+/// What the router needs to know of the connection that a request came over.
 #[derive(Clone, Copy)]
 pub struct Arrival {
     pub version: Version,
@@ -76,10 +76,7 @@ where
             () = grace_is_over(&draining) => return,
         };
         match accepted {
-            Ok(mut stream) => {
-                stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
-                self.serve_http(stream, peer, draining).await;
-            }
+            Ok(stream) => self.serve_http(stream, peer, draining).await,
             Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
         }
     }

@@ -13,8 +13,8 @@ use crate::client_address::TrustedProxies;
 use crate::cors::Origins;
 use crate::rate_limit::RateLimit;
 
-/// HTTP gateway of the users service: takes `POST /users` and `GET /users/{id}`, and calls the
-/// users service over Cap'n Proto RPC.
+/// HTTP gateway of the users service: takes `POST /users`, `GET /users/{id}` and, with API keys,
+/// `GET /users`, and calls the users service over Cap'n Proto RPC.
 ///
 /// Every option is also an environment variable. A file `.env` in the working directory is read
 /// first; what the environment has already wins.
@@ -72,9 +72,9 @@ pub struct Settings {
     pub rate_limit: Option<RateLimit>,
 
     /// IP addresses and networks of the proxies in front of this gateway, with commas between them. What
-    /// their `Forwarded` or `X-Forwarded-For` headers say of a client's address is believed. Without those
-    /// in use all of their clients share one quota of the rate limit; an address too many may send requests
-    /// in the name of any client.
+    /// their `Forwarded` or `X-Forwarded-For` headers say of a client's address is believed. If a proxy is
+    /// missing here, all of its clients share one quota of the rate limit. An address that is no proxy of
+    /// yours can pose as any client.
     #[arg(long, env = "TRUSTED_PROXIES", value_name = "NETWORKS")]
     pub trusted_proxies: Option<TrustedProxies>,
 

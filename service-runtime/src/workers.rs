@@ -195,7 +195,6 @@ fn accept(
 }
 
 /// The next connection, however long it takes: an error that time mends is waited out.
-/// The next connection, however long it takes: an error that time mends is waited out.
 pub(crate) async fn next_connection(
     listener: &tokio::net::TcpListener,
 ) -> io::Result<std::net::TcpStream> {
