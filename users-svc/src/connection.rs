@@ -6,7 +6,7 @@ use futures::future::OptionFuture;
 use service_runtime::{logging::one_line, workers::Worker};
 use tokio::net::TcpStream;
 use tokio::task::{spawn_local, yield_now};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use users_rpc::transport::{self, PeerGuard};
 
@@ -31,6 +31,16 @@ pub struct UsersWorker {
     quiet_until: Cell<Instant>,
 }
 
+/// A connection whose peer has been admitted.
+struct PeerConnection {
+    connection: transport::Connection,
+    /// When it must drain; `None`: it has no end.
+    until: Option<Sleep>,
+    calls: Rc<Calls>,
+    guard: Rc<PeerGuard>,
+    draining: CancellationToken,
+}
+
 impl UsersWorker {
     /// Makes the worker of this thread, inside its runtime.
     pub fn new(admission: Admission, mutual_tls: Option<MutualTls>, queues: &Queues) -> Self {
@@ -51,19 +61,54 @@ impl UsersWorker {
         }
     }
 
-    /// Serves a peer that has been admitted.
-    async fn serve_peer(
+    /// Begins to serve a peer that has been admitted.
+    fn begin(
         &self,
         stream: impl transport::Stream,
         peer: Admitted,
         guard: Rc<PeerGuard>,
         draining: CancellationToken,
-    ) {
+    ) -> PeerConnection {
         let admission = self.admission.clone();
         let calls = Calls::new(admission, peer.role, guard.clone(), draining.clone());
         let calls = Rc::new(calls);
         let bootstrap = service::bootstrap(peer.role, calls.clone(), self.queues.clone());
-        let connection = transport::guarded_server(stream, bootstrap, guard.clone());
+        PeerConnection {
+            connection: transport::guarded_server(stream, bootstrap, guard.clone()),
+            until: peer.until.map(sleep_until),
+            calls,
+            guard,
+            draining,
+        }
+    }
+
+    /// Makes the handshake with a peer, and begins to serve it. `None`: it may not come in, or the process stops.
+    async fn admit(
+        &self,
+        mutual_tls: &MutualTls,
+        stream: TcpStream,
+        guard: Rc<PeerGuard>,
+        draining: CancellationToken,
+    ) -> Option<PeerConnection> {
+        let admit = mutual_tls.admit(stream, guard.clone());
+        match draining.run_until_cancelled(admit).await? {
+            Ok((stream, peer)) => return Some(self.begin(stream, peer, guard, draining)),
+            // A probe of a platform connects and hangs up.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {}
+            Err(error) => self.log_end(&format_args!("TLS: {error}")),
+        }
+        None
+    }
+
+    /// Serves a peer until one of both ends the connection.
+    async fn serve_peer(&self, peer: PeerConnection) {
+        let PeerConnection {
+            connection,
+            until,
+            calls,
+            guard,
+            draining,
+        } = peer;
         let disconnector = connection.system.get_disconnector();
         let mut system = spawn_local(connection.system);
 
@@ -74,7 +119,7 @@ impl UsersWorker {
                 () = guard.exceeded() => {
                     self.log_end(&"draining it, because its peer leaves too much open");
                 }
-                Some(()) = OptionFuture::from(peer.until.map(sleep_until)) => {
+                Some(()) = OptionFuture::from(until) => {
                     self.log_end(&"draining it, because its peer's certificate expires");
                 }
             }
@@ -108,24 +153,17 @@ impl Worker for UsersWorker {
         // A child, because a connection can also drain by itself.
         let draining = draining.child_token();
         let guard = self.admission.guard();
-        let Some(mutual_tls) = &self.mutual_tls else {
-            let anyone = Admitted::ANYONE;
-            return self.serve_peer(stream, anyone, guard, draining).await;
-        };
-
-        // What an encrypted connection needs more of does not make the others larger.
-        Box::pin(async {
-            let admit = mutual_tls.admit(stream, guard.clone());
-            match draining.run_until_cancelled(admit).await {
-                Some(Ok((stream, peer))) => {
-                    self.serve_peer(stream, peer, guard, draining.clone()).await;
-                }
-                // A probe of a platform connects and hangs up.
-                Some(Err(error)) if error.kind() == ErrorKind::UnexpectedEof => {}
-                Some(Err(error)) => self.log_end(&format_args!("TLS: {error}")),
-                None => {}
+        let peer = match &self.mutual_tls {
+            None => self.begin(stream, Admitted::ANYONE, guard, draining),
+            Some(mutual_tls) => {
+                let admit = self.admit(mutual_tls, stream, guard, draining);
+                // In a box, whose space is given back when the handshake has been made.
+                let Some(peer) = Box::pin(admit).await else {
+                    return;
+                };
+                peer
             }
-        })
-        .await;
+        };
+        self.serve_peer(peer).await;
     }
 }
