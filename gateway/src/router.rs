@@ -112,15 +112,15 @@ impl Router {
                 headers,
             })
             .and(warp::body::stream())
-            .then(move |head, body| {
+            .then(move |head: Head, body| {
+                let cors = cors.as_ref();
+                let cors = cors.map(|headers| headers(&head.method, &head.headers));
                 let router = router.clone().take();
-                SendWrapper::new(router.respond(head, body))
+                SendWrapper::new(router.respond(head, body, cors))
             });
         let warp = TowerToHyperService::new(warp::service(filter));
 
         service_fn(move |mut request: Request<Incoming>| {
-            let cors = cors.as_ref();
-            let headers = cors.map(|headers| headers(request.method(), request.headers()));
             // warp panics over a target without a path: that of CONNECT.
             if request.uri().path_and_query().is_none() {
                 *request.uri_mut() = Uri::from_static("*");
@@ -128,12 +128,7 @@ impl Router {
             // warp hands on its parts only.
             let target = request.uri().clone();
             request.extensions_mut().insert(target);
-            let answer = warp.call(request);
-            async move {
-                let mut response = answer.await?;
-                response.headers_mut().extend(headers.unwrap_or_default());
-                Ok(response)
-            }
+            warp.call(request)
         })
     }
 
@@ -143,6 +138,7 @@ impl Router {
         self: Rc<Self>,
         head: Head,
         body: impl Stream<Item = Result<impl Buf, warp::Error>> + 'static,
+        cors: Option<HeaderMap>,
     ) -> Response {
         let found = find(head.target.path());
         let template = found.as_ref().map_or(NO_ROUTE, |(template, _)| template);
@@ -183,6 +179,9 @@ impl Router {
         set_security_headers(headers, self.over_tls);
         if let Some(allowance) = allowance {
             allowance.describe(headers);
+        }
+        if let Some(cors) = cors {
+            headers.extend(cors);
         }
         if self.shutdown.is_cancelled() {
             set(headers, header::CONNECTION, "close");
