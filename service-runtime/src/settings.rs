@@ -25,7 +25,8 @@ pub struct ProcessSettings {
 
     /// Connections open at once; further ones wait in the kernel's backlog. Too low turns clients
     /// away, too high lets them use up file descriptors and memory: of the gateway, 12 KiB for one
-    /// that idles, 130 KiB for one that holds back the largest body; of the users service, 6 KiB.
+    /// that idles, 130 KiB for one that holds back the largest body; of the users service, 10 KiB, or 19
+    /// over TLS.
     #[arg(long, env = "MAX_CONNECTIONS", default_value = "10000")]
     #[arg(value_parser = number(1..=1_000_000))]
     pub max_connections: usize,
