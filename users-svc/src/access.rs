@@ -26,6 +26,7 @@ pub enum Role {
 }
 
 /// A peer that may come in.
+#[derive(Clone, Copy)]
 pub struct Admitted {
     pub role: Role,
     /// When its connection must drain. `None`: it has no end.
