@@ -6,7 +6,7 @@ use futures::future::OptionFuture;
 use service_runtime::{logging::one_line, workers::Worker};
 use tokio::net::TcpStream;
 use tokio::task::{spawn_local, yield_now};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use users_rpc::transport::{self, PeerGuard};
 
@@ -35,9 +35,8 @@ pub struct UsersWorker {
 struct PeerConnection {
     connection: transport::Connection,
     /// When it must drain; `None`: it has no end.
-    until: Option<Sleep>,
+    until: Option<Instant>,
     calls: Rc<Calls>,
-    guard: Rc<PeerGuard>,
     draining: CancellationToken,
 }
 
@@ -74,10 +73,9 @@ impl UsersWorker {
         let calls = Rc::new(calls);
         let bootstrap = service::bootstrap(peer.role, calls.clone(), self.queues.clone());
         PeerConnection {
-            connection: transport::guarded_server(stream, bootstrap, guard.clone()),
-            until: peer.until.map(sleep_until),
+            connection: transport::guarded_server(stream, bootstrap, guard),
+            until: peer.until,
             calls,
-            guard,
             draining,
         }
     }
@@ -106,7 +104,6 @@ impl UsersWorker {
             connection,
             until,
             calls,
-            guard,
             draining,
         } = peer;
         let disconnector = connection.system.get_disconnector();
@@ -116,10 +113,10 @@ impl UsersWorker {
         let drained = async {
             tokio::select! {
                 () = draining.cancelled() => {}
-                () = guard.exceeded() => {
+                () = calls.guard.exceeded() => {
                     self.log_end(&"draining it, because its peer leaves too much open");
                 }
-                Some(()) = OptionFuture::from(until) => {
+                Some(()) = OptionFuture::from(until.map(sleep_until)) => {
                     self.log_end(&"draining it, because its peer's certificate expires");
                 }
             }
