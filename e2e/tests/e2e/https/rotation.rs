@@ -68,12 +68,20 @@ fn connection_goes_on_while_its_certificate_is_replaced() {
     let (old, new) = (Certificates::new(), Certificates::new());
     let (files, others) = (old.issue_for_service(), new.issue_for_service());
     let system = SecureSystem::start(&files);
+    let head = format!("{}.head", files.cert);
     thread::scope(|scope| {
         // It takes six seconds.
         let quiet = ["--output", "/dev/null", "--write-out", "%{http_code}"];
-        let options = [&["--limit-rate", "250k"], &quiet[..]].concat();
+        let options = [
+            &["--limit-rate", "250k", "--dump-header", &head],
+            &quiet[..],
+        ]
+        .concat();
         let (system, ca) = (&system, old.ca());
         let slow = scope.spawn(move || system.curl(ca, "/docs/swagger-ui-bundle.js", &options));
+        eventually("the response has begun", || {
+            fs::metadata(&head).is_ok_and(|file| file.len() > 0)
+        });
         fs::copy(&others.key, &files.key).unwrap();
         fs::copy(&others.cert, &files.cert).unwrap();
         wait_for_log(system, "read the files again");
