@@ -112,15 +112,15 @@ impl Router {
                 headers,
             })
             .and(warp::body::stream())
-            .then(move |head: Head, body| {
-                let cors = cors.as_ref();
-                let cors = cors.map(|headers| headers(&head.method, &head.headers));
+            .then(move |head, body| {
                 let router = router.clone().take();
-                SendWrapper::new(router.respond(head, body, cors))
+                SendWrapper::new(router.respond(head, body))
             });
         let warp = TowerToHyperService::new(warp::service(filter));
 
         service_fn(move |mut request: Request<Incoming>| {
+            let cors = cors.as_ref();
+            let headers = cors.map(|headers| headers(request.method(), request.headers()));
             // warp panics over a target without a path: that of CONNECT.
             if request.uri().path_and_query().is_none() {
                 *request.uri_mut() = Uri::from_static("*");
@@ -128,7 +128,12 @@ impl Router {
             // warp hands on its parts only.
             let target = request.uri().clone();
             request.extensions_mut().insert(target);
-            warp.call(request)
+            let answer = warp.call(request);
+            async move {
+                let mut response = answer.await?;
+                response.headers_mut().extend(headers.unwrap_or_default());
+                Ok(response)
+            }
         })
     }
 
@@ -138,7 +143,6 @@ impl Router {
         self: Rc<Self>,
         head: Head,
         body: impl Stream<Item = Result<impl Buf, warp::Error>> + 'static,
-        cors: Option<HeaderMap>,
     ) -> Response {
         let found = find(head.target.path());
         let template = found.as_ref().map_or(NO_ROUTE, |(template, _)| template);
@@ -179,9 +183,6 @@ impl Router {
         set_security_headers(headers, self.over_tls);
         if let Some(allowance) = allowance {
             allowance.describe(headers);
-        }
-        if let Some(cors) = cors {
-            headers.extend(cors);
         }
         if self.shutdown.is_cancelled() {
             set(headers, header::CONNECTION, "close");
