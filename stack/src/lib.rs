@@ -61,15 +61,21 @@ struct Services {
 /// stopped when it returns.
 pub fn run(settings: &Settings, shutdown: &CancellationToken) -> anyhow::Result<()> {
     // Bad values are refused before anything listens.
-    let users: users_svc::Settings = parse_from(["users-svc"])?;
-    users.check_tls()?;
+    let users: users_svc::Settings = match &settings.database_url {
+        Some(url) => parse_from(["users-svc", "--database-url", url])?,
+        None => parse_from(["users-svc"])?,
+    };
     if settings.database_url.is_some() {
         users.check()?;
+    } else {
+        // A private server has no URL yet.
+        users.check_tls()?;
     }
     let gateway: gateway::Settings = parse_from(["gateway"])?;
     gateway.check()?;
     // Ports first: they are what most often stands in the way, and cost nothing to try.
-    let (gateway_listener, users_listener) = listeners()?;
+    let gateway_listener = listen_here("HTTP_ADDR", gateway.http_addr)?;
+    let users_listener = listen_here("RPC_ADDR", users.rpc_addr)?;
     let mut server = None;
     let mut urls = Vec::new();
     if let Some(url) = &settings.database_url {
@@ -146,21 +152,12 @@ impl Services {
     }
 }
 
-/// The gateway's listener and the users service's.
-fn listeners() -> anyhow::Result<(TcpListener, TcpListener)> {
-    let gateway: gateway::Settings = parse_from(["gateway"])?;
-    let users: users_svc::Settings = parse_from(["users-svc"])?;
-    // On a workstation, only this machine may call them.
-    let listen_here = |name, mut addr: SocketAddr| {
-        if std::env::var_os(name).is_none() {
-            addr.set_ip(Ipv4Addr::LOCALHOST.into());
-        }
-        listen(name, addr)
-    };
-    Ok((
-        listen_here("HTTP_ADDR", gateway.http_addr)?,
-        listen_here("RPC_ADDR", users.rpc_addr)?,
-    ))
+/// Listens on the address in the variable `name`, or else, on a workstation, for this machine only.
+fn listen_here(name: &str, mut addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    if std::env::var_os(name).is_none() {
+        addr.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    listen(name, addr)
 }
 
 fn private_server(dir: &Path) -> anyhow::Result<Server> {

@@ -1,6 +1,7 @@
 //! What stands in the way of `cargo run` is named, and everything that had been started is stopped.
 
 use std::net::TcpListener;
+use std::process::Command;
 
 use e2e::{Program, binary};
 use nix::sys::signal::Signal;
@@ -45,6 +46,26 @@ fn without_a_setting_both_ports_are_for_this_machine_only() {
         let another = format!("{setting}=127.0.0.1:{}", port + 10);
         assert!(said.contains(&another), "{said}");
     }
+}
+
+#[test]
+fn files_that_cannot_be_used_are_refused_before_anything_starts() {
+    let folder = Folder::new();
+    let mut stack = folder.run(&[("RPC_READERS", "reader")]);
+    assert_eq!(stack.ended().code(), Some(1));
+    stack.wait_for("RPC_READERS needs RPC_TLS_CERT");
+    assert!(!folder.0.path().join("postgres").exists());
+    assert!(!stack.output().contains("PostgreSQL"));
+}
+
+#[test]
+fn database_url_may_be_an_option() {
+    let mut stack = Command::new(binary("stack"));
+    let url = "host=127.0.0.1 user=u sslmode=sometimes";
+    let stack = stack.current_dir("/").args(["--database-url", url]);
+    let said = String::from_utf8(stack.output().unwrap().stderr).unwrap();
+    assert!(said.contains("DATABASE_URL"), "{said}");
+    assert!(said.contains("sslmode"), "{said}");
 }
 
 #[test]
