@@ -279,6 +279,21 @@ mod tests {
     }
 
     #[test]
+    fn addresses_cannot_use_up_the_quotas_of_principals() {
+        let (limiter, _) = limiter("1/60");
+        for number in 0..300_000_u32 {
+            limiter.take(Client::Address(IpAddr::V4(number.into())));
+        }
+        // If they shared the slots, one in two would be refused.
+        for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"] {
+            assert!(
+                limiter.take(Client::Principal(name)).admit().is_ok(),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
     fn headers_are_those_of_the_draft() {
         let (limiter, _) = limiter("100/60");
         let mut headers = HeaderMap::new();

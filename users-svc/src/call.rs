@@ -207,8 +207,28 @@ impl From<CallFailure> for capnp::Error {
 #[cfg(test)]
 mod tests {
     use futures::executor::block_on;
+    use tokio::runtime::LocalRuntime;
 
     use super::*;
+
+    #[test]
+    fn all_readers_together_leave_half_of_the_calls_to_others() {
+        LocalRuntime::new().unwrap().block_on(async {
+            let admission = Admission::new(4);
+            admission.open();
+            let connect = |role| {
+                let (guard, draining) = (admission.guard(), CancellationToken::new());
+                Calls::new(admission.clone(), role, guard, draining)
+            };
+            let (readers, writer) = (
+                [(); 2].map(|()| connect(Role::Reads)),
+                connect(Role::CreatesAndReads),
+            );
+            let _reads = readers.each_ref().map(|reader| reader.admit().unwrap());
+            assert!(readers.iter().all(|reader| reader.admit().is_none()));
+            let _create = writer.admit().unwrap();
+        });
+    }
 
     #[test]
     fn panic_fails_its_own_call_and_reveals_nothing() {
