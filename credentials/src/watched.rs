@@ -47,7 +47,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
                     return;
                 };
                 match reload(&files, &mut seen, is_stale, &parse) {
-                    Ok(None) => {}
+                    Ok(None) => last_error.clear(),
                     Ok(Some(value)) => {
                         last_error.clear();
                         current.store(Arc::new(value));
