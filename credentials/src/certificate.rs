@@ -55,8 +55,7 @@ impl Certificate {
         })
     }
 
-    fn check_time(&self) -> anyhow::Result<()> {
-        let now = SystemTime::now();
+    fn check_time(&self, now: SystemTime) -> anyhow::Result<()> {
         let Range { start, end } = self.validity;
         // Not how long ago: the same error is logged once.
         ensure!(now < end, "its certificate expired at {}", utc(end));
@@ -91,7 +90,7 @@ pub fn read_chain(
     let read = || {
         let chain = read_certificates(content)?;
         let first = Certificate::parse(&chain[0])?;
-        first.check_time()?;
+        first.check_time(SystemTime::now())?;
         first.check_purpose(purpose)?;
         anyhow::Ok((chain, first))
     };
@@ -111,37 +110,38 @@ impl Roots {
     /// Reads certificates of CAs in PEM. One that is not valid now is left out, as long as another is: a CA is
     /// replaced by trusting both for a while.
     pub fn read(content: &Content) -> anyhow::Result<Self> {
-        let read = || {
-            let mut store = RootCertStore::empty();
-            let (mut first, mut refused, mut next_start) = (None, None, None::<SystemTime>);
-            let now = SystemTime::now();
-            for der in read_certificates(content)? {
-                let certificate = Certificate::parse(&der)?;
-                ensure!(
-                    certificate.is_ca,
-                    "has a certificate that is not a CA's (basic constraints)"
-                );
-                if let Err(error) = certificate.check_time() {
-                    refused = Some(error);
-                    let start = Some(certificate.validity.start).filter(|start| *start > now);
-                    next_start = next_start.into_iter().chain(start).min();
-                    continue;
+        let read = || Self::of(read_certificates(content)?, SystemTime::now());
+        read().map_err(|error| content.file.error(error))
+    }
+
+    fn of(certificates: Vec<CertificateDer<'static>>, now: SystemTime) -> anyhow::Result<Self> {
+        let mut store = RootCertStore::empty();
+        let (mut valid, mut starts, mut refused) = (Vec::new(), Vec::new(), None);
+        for der in certificates {
+            let certificate = Certificate::parse(&der)?;
+            ensure!(
+                certificate.is_ca,
+                "has a certificate that is not a CA's (basic constraints)"
+            );
+
+            match certificate.check_time(now) {
+                Ok(()) => {
+                    store.add(der)?;
+                    valid.push(certificate.validity);
                 }
-                store.add(der)?;
-                let ends = [first.take(), Some(certificate.validity)];
-                first = ends
-                    .into_iter()
-                    .flatten()
-                    .min_by_key(|validity| validity.end);
+                Err(error) => {
+                    refused = Some(error);
+                    starts.push(certificate.validity.start);
+                }
             }
-            let validity = first.ok_or_else(|| refused.unwrap_or_else(no_certificate))?;
-            Ok(Self {
-                store: Arc::new(store),
-                validity,
-                next_start,
-            })
-        };
-        read().map_err(|error: anyhow::Error| content.file.error(error))
+        }
+
+        let first = valid.into_iter().min_by_key(|validity| validity.end);
+        Ok(Self {
+            store: Arc::new(store),
+            validity: first.ok_or_else(|| refused.unwrap_or_else(no_certificate))?,
+            next_start: starts.into_iter().filter(|start| *start > now).min(),
+        })
     }
 
     /// Whether other CAs of the file are valid now: no handshake looks at the time of a CA.

@@ -1,8 +1,8 @@
 //! A value that is made of files, and made anew when their content changes.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
-use std::{mem, thread};
 
 use arc_swap::ArcSwap;
 
@@ -46,27 +46,28 @@ impl<T: Send + Sync + 'static> Watched<T> {
                 let Some(current) = current.upgrade() else {
                     return;
                 };
-                match reload(&files, &mut seen, is_stale, &parse) {
-                    Ok(None) => last_error.clear(),
+
+                let error = match reload(&files, &mut seen, is_stale, &parse) {
+                    Ok(None) => String::new(),
                     Ok(Some(value)) => {
-                        last_error.clear();
                         current.store(Arc::new(value));
                         tracing::info!(files = names(&files), "read the files again");
+                        String::new()
                     }
-                    Err(error) => {
-                        let error = error.to_string();
-                        // Once, and not at every look.
-                        if mem::replace(&mut last_error, error.clone()) != error {
-                            tracing::warn!("kept what was read before: {error}");
-                        }
-                    }
+                    Err(error) => error.to_string(),
+                };
+                // Once, and not at every look.
+                if !error.is_empty() && error != last_error {
+                    tracing::warn!("kept what was read before: {error}");
                 }
+                last_error = error;
+
                 is_stale = look(&current.load());
             }
         };
-        thread::Builder::new()
-            .name("credentials".into())
-            .spawn(watch)?;
+
+        let thread = thread::Builder::new().name("credentials".into());
+        thread.spawn(watch)?;
         Ok(Self(watched))
     }
 
