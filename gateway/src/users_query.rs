@@ -27,6 +27,7 @@ pub fn parse(query: &str) -> Result<UsersQuery, Vec<FieldError>> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = percent_decode_str(name).decode_utf8_lossy();
+
         let place = match &*name {
             "email" => &mut email,
             "pageSize" => &mut size,
@@ -39,6 +40,7 @@ pub fn parse(query: &str) -> Result<UsersQuery, Vec<FieldError>> {
                 continue;
             }
         };
+
         let Ok(value) = percent_decode_str(value).decode_utf8() else {
             error(&name, "must be UTF-8, percent-encoded");
             continue;
@@ -51,6 +53,7 @@ pub fn parse(query: &str) -> Result<UsersQuery, Vec<FieldError>> {
     if email.is_some() && (size.is_some() || token.is_some()) {
         error("email", "must be the only parameter");
     }
+
     let size = size.map_or(Some(DEFAULT_PAGE_SIZE), |size| size.parse().ok());
     if size.is_none() {
         error("pageSize", "must be a whole number, such as 50");

@@ -126,6 +126,7 @@ impl UsersWorker {
                 yield_now().await;
             }
         };
+
         tokio::select! {
             ended = &mut system => match ended {
                 Ok(Ok(())) => {}
@@ -137,6 +138,7 @@ impl UsersWorker {
                 let _ = system.await;
             }
         }
+
         // Everything that was said gets out.
         let _ = connection.writer.await;
     }

@@ -75,6 +75,7 @@ fn build(has_api_keys: bool) -> serde_json::Result<String> {
         if is_limited {
             names.push("quota_exceeded".into());
         }
+
         for name in names {
             describe(&name, &mut operation["responses"]);
         }
