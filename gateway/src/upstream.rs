@@ -91,8 +91,8 @@ impl Users {
         self.call("findUser", call).await
     }
 
-    /// Whether the service can serve calls now. Those who ask while a question is on its way share its answer,
-    /// because no limit keeps anyone from asking, and a link has room for so many calls.
+    /// Whether the service can serve calls now. All who ask while a question is on its way share its answer,
+    /// because no limit applies to them, and a link carries only so many calls.
     pub async fn health(&self) -> Result<bool, CallError> {
         let on_its_way = self.health.borrow().as_ref().and_then(WeakShared::upgrade);
         let question = on_its_way.unwrap_or_else(|| {

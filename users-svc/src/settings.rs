@@ -126,7 +126,7 @@ pub struct RpcTls {
     pub ca: Option<PathBuf>,
 
     /// Callers that may only read: names in their certificates (subject alternative names), with commas between
-    /// them. One that is missing here may create users too.
+    /// them. One that is missing here may create users too, unless its certificate has no name at all.
     #[arg(long = "rpc-readers", env = "RPC_READERS", value_name = "NAMES")]
     pub readers: Option<Readers>,
 }
