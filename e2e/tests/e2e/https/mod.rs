@@ -11,6 +11,9 @@ use std::process::Command;
 use e2e::certificates::TlsFiles;
 use e2e::{Program, binary, database, eventually, free_addr, start_users};
 
+/// A request whose response is short.
+const LIVE: &[u8] = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
 /// A system whose gateway takes HTTP over TLS only.
 struct SecureSystem {
     gateway: Program,

@@ -10,9 +10,7 @@ use credentials::connect_unverified;
 use e2e::certificates::Certificates;
 use e2e::{System, binary};
 
-use super::SecureSystem;
-
-const LIVE: &[u8] = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+use super::{LIVE, SecureSystem};
 
 fn connect(addr: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(addr).unwrap();

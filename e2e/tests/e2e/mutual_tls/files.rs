@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use e2e::certificates::{Certificates, TlsFiles};
 use e2e::{Program, binary};
@@ -145,7 +145,9 @@ fn pair_that_does_not_match_yet_keeps_the_old_one() {
 fn certificate_that_is_not_valid_yet_is_used_when_it_is() {
     let certificates = Certificates::new();
     let mut system = system(&certificates);
-    let begin = SystemTime::now() + Duration::from_secs(5);
+    // A certificate says it in whole seconds.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let begin = UNIX_EPOCH + Duration::from_secs(now.as_secs() + 5);
     certificates.issue_with_validity(
         "service",
         &["localhost"],
