@@ -108,14 +108,14 @@ fn innocent_creates_wait_little_longer_while_others_reuse_keys_across_addresses(
     let replicas = Replicas::start();
     let rounds = (0..ROUNDS)
         .map(|_| [false, true].map(|collides| slowest_innocent_under_load(&replicas, collides)));
-    let (mut calm, mut stormy): (Vec<_>, Vec<_>) = rounds.map(|[a, b]| (a, b)).unzip();
+    let (calm, stormy): (Vec<_>, Vec<_>) = rounds.map(|[a, b]| (a, b)).unzip();
     println!("slowest innocent create of each round: calm {calm:?}, in the storm {stormy:?}");
 
     // Whoever waits for a lock as long as a statement may take shows in a single round.
     let slowest = stormy.iter().max().unwrap();
     assert!(*slowest < Duration::from_millis(700), "{slowest:?}");
-    calm.sort();
-    stormy.sort();
-    let longer = stormy[ROUNDS / 2].saturating_sub(calm[ROUNDS / 2]);
+    // Whoever waits for others again and again shows in the best round too, and a busy machine does not.
+    let best = |rounds: &[Duration]| *rounds.iter().min().unwrap();
+    let longer = best(&stormy).saturating_sub(best(&calm));
     assert!(longer < Duration::from_millis(100), "{longer:?}");
 }
