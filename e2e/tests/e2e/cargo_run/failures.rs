@@ -54,7 +54,7 @@ fn files_that_cannot_be_used_are_refused_before_anything_starts() {
     let mut stack = folder.run(&[("RPC_READERS", "reader")]);
     assert_eq!(stack.ended().code(), Some(1));
     stack.wait_for("RPC_READERS needs RPC_TLS_CERT");
-    assert!(!folder.0.path().join("postgres").exists());
+    assert!(!folder.0.path().join(".data").exists());
     assert!(!stack.output().contains("PostgreSQL"));
 }
 
