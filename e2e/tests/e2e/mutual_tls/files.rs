@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use e2e::certificates::{Certificates, TlsFiles};
-use e2e::{Program, binary};
+use e2e::{Program, binary, eventually};
 
 use super::system;
 
@@ -163,16 +163,22 @@ fn certificate_that_is_not_valid_yet_is_used_when_it_is() {
 #[test]
 fn ca_that_has_expired_is_trusted_no_more() {
     let certificates = Certificates::new();
-    let old = Certificates::of_authority_for(Duration::from_secs(8));
+    let system = system(&certificates);
+    let has_read = |times: usize| {
+        let output = system.users.output();
+        output.matches("read the files again").count() == times
+    };
+    // Its time begins when the system runs: to start one may take long.
+    let old = Certificates::of_authority_for(Duration::from_secs(10));
     let both =
         fs::read_to_string(certificates.ca()).unwrap() + &fs::read_to_string(old.ca()).unwrap();
     fs::write(certificates.ca(), both).unwrap();
-    let mut system = system(&certificates);
+    eventually("both CAs are read", || has_read(1));
     let mut caller = old.issue("gateway");
     caller.ca = certificates.ca().to_owned();
     assert_eq!(super::create(&system, "localhost", &caller), Ok(()));
 
-    system.users.wait_for("read the files again");
+    eventually("one has expired", || has_read(2));
     let refused = super::create(&system, "localhost", &caller).unwrap_err();
     assert!(refused.contains("fatal alert"), "{refused}");
     assert_eq!(system.http.create("jane@example.com", "Jane").status, 201);
