@@ -99,7 +99,7 @@ public:
             throw callError(mayHaveWritten, Failure::UNIMPLEMENTED, "the users service has no such method");
           case kj::Exception::Type::OVERLOADED:
             throw callError(mayHaveWritten, Failure::UNAVAILABLE,
-                              "the users service is overloaded; nothing was written");
+                            "the users service is overloaded; nothing was written");
           default: break;
         }
         mayHaveWritten |= writes;
@@ -148,8 +148,8 @@ private:
     }
   }
 
-  // The error of a call whose last attempt was not carried out. Once an attempt may have written, the
-  // outcome is unknown until an attempt settles it.
+  // The error of a call that failed. Once an attempt may have written, the outcome is unknown until an attempt
+  // settles it.
   static CallError callError(bool mayHaveWritten, Failure failure, std::string detail) {
     if (mayHaveWritten) return {Failure::UNKNOWN, "the call failed, and may or may not have had its effect"};
     return {failure, std::move(detail)};
