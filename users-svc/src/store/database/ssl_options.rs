@@ -113,10 +113,12 @@ impl Options {
             self.sslrootcert.as_ref().is_none_or(is_path),
             "sslrootcert must be the path of a file, in which there is no = or @, or system"
         );
+
         let cas = self.sslrootcert.as_deref().map(|path| match path {
             "system" => TrustedCas::System,
             path => TrustedCas::File(CredentialFile::new("sslrootcert", path)),
         });
+
         let mode = self.sslmode.as_deref().unwrap_or("prefer");
         Ok(match (mode, cas) {
             ("disable", None) => TlsPolicy::Off,
