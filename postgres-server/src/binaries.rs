@@ -1,10 +1,12 @@
-//! Where this machine keeps PostgreSQL's programs, or what to do when it has none.
+//! Where PostgreSQL's programs are on this machine, or what to do when it has none.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
+
+use crate::portable::Portable;
 
 /// Where packages put the programs when not on the PATH. A `*` stands for any end of a folder's name.
 const PLACES: &[&str] = &[
@@ -30,14 +32,27 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// The newest on this machine; of version `data_version`, when data of that version exist.
+    /// The newest on this machine; of version `data_version`, when data of that version exist. Where there are none,
+    /// a portable build is downloaded.
     pub fn find(data_version: Option<&str>) -> anyhow::Result<Self> {
         let path = env::var_os("PATH").unwrap_or_default();
         let places = PLACES.iter().flat_map(|place| expand(place));
-        let found = env::split_paths(&path)
-            .chain(places)
-            .filter_map(|dir| installed(&dir));
-        choose(found.collect(), data_version)
+        let folders = env::split_paths(&path).chain(places);
+        let portable = Portable::from_env()?;
+        let folders = folders.chain(portable.programs());
+        let mut found: Vec<_> = folders.filter_map(|dir| installed(&dir)).collect();
+        if found.is_empty() {
+            let downloaded = portable.download(|dir| installed(dir).is_some());
+            let downloaded = downloaded.map_err(|error| {
+                anyhow!(
+                    "there is no PostgreSQL server on this machine, and a portable build of it cannot be \
+                     downloaded: {error:#}. {}",
+                    other_ways()
+                )
+            })?;
+            found.extend(downloaded.and_then(|dir| installed(&dir)));
+        }
+        choose(found, data_version)
     }
 }
 
@@ -45,12 +60,8 @@ fn choose(mut found: Vec<Binaries>, data_version: Option<&str>) -> anyhow::Resul
     found.sort_by_key(|binaries| binaries.major);
     let Some(newest) = found.last().map(|binaries| binaries.version.clone()) else {
         bail!(
-            "there is no PostgreSQL server on this machine. Either\n\
-             - install it:  {}\n\
-             - or use Docker:  cp .env.example .env && docker compose up --build\n\
-             - or use a server that you have:  \
-             DATABASE_URL=postgres://user:password@host/database cargo run",
-            install_command()
+            "there is no PostgreSQL server on this machine. {}",
+            other_ways()
         )
     };
     let fits = |b: &Binaries| data_version.is_none_or(|version| version == b.major.to_string());
@@ -61,6 +72,18 @@ fn choose(mut found: Vec<Binaries>, data_version: Option<&str>) -> anyhow::Resul
              install PostgreSQL {version}, or set DATA_DIR to another directory to start anew"
         )
     })
+}
+
+/// What a user without a server can do.
+fn other_ways() -> String {
+    format!(
+        "Either\n\
+         - install it:  {}\n\
+         - or use Docker:  cp .env.example .env && docker compose up --build\n\
+         - or use a server that you have:  \
+         DATABASE_URL=postgres://user:password@host/database cargo run",
+        install_command()
+    )
 }
 
 fn installed(dir: &Path) -> Option<Binaries> {

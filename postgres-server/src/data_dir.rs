@@ -27,7 +27,12 @@ pub fn temporary() -> anyhow::Result<TempDir> {
 
 /// Takes the data directory for this process.
 pub fn lock(dir: &Path) -> anyhow::Result<File> {
-    let file = File::create(dir.join("lock"))?;
+    let file = File::create(dir.join("lock")).with_context(|| {
+        format!(
+            "cannot write to {}: let this user write there, or set DATA_DIR to another directory",
+            dir.display()
+        )
+    })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => bail!(

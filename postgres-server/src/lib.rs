@@ -2,6 +2,7 @@
 
 mod binaries;
 mod data_dir;
+mod portable;
 pub mod ports;
 mod postmaster;
 mod run_as;

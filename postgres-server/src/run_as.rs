@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::Context as _;
+use anyhow::bail;
 use nix::unistd::{User, geteuid};
 
 /// A command in a process group of its own, which Ctrl-C in the terminal does not reach, as the user
@@ -27,15 +27,23 @@ pub fn command(program: &Path) -> anyhow::Result<Command> {
     Ok(command)
 }
 
+/// Users that may run the server: the one that packages make, and the one that owns nothing.
+const SERVER_USERS: [&str; 2] = ["postgres", "nobody"];
+
 /// The user to run the server as when we are root, as whom it refuses to run.
 pub fn server_user() -> anyhow::Result<Option<User>> {
     if !geteuid().is_root() {
         return Ok(None);
     }
-    let user = User::from_name("postgres")?;
-    let missing = "PostgreSQL does not run as root, and there is no user `postgres` to run it as: \
-                   run this as another user";
-    Ok(Some(user.context(missing)?))
+    for name in SERVER_USERS {
+        if let Some(user) = User::from_name(name)? {
+            return Ok(Some(user));
+        }
+    }
+    bail!(
+        "PostgreSQL does not run as root, and there is no user {}: run this as another user",
+        SERVER_USERS.join(" or ")
+    )
 }
 
 /// Whether the user that the server runs as can get into `dir`.

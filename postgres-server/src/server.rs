@@ -115,6 +115,11 @@ impl Server {
         self.binaries.initdb.with_file_name(name)
     }
 
+    /// The file with the password of the superuser `postgres`.
+    pub fn password_file(&self) -> PathBuf {
+        self.dir.join("password")
+    }
+
     /// The port of 127.0.0.1 that it listens on.
     pub fn port(&self) -> u16 {
         self.port
