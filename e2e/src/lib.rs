@@ -9,9 +9,9 @@
     missing_docs
 )]
 
+pub mod admin;
 pub mod certificates;
 pub mod database;
-pub mod metrics;
 pub mod proxy;
 pub mod rpc;
 

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use credentials::connect_unverified;
 use service_runtime::health;
 
@@ -17,9 +17,13 @@ pub fn healthcheck(settings: &Settings) -> ExitCode {
 }
 
 /// Fails unless the gateway of this machine with these settings is ready.
-pub fn ready(settings: &Settings) -> anyhow::Result<()> {
-    let addr = health::local_addr(settings.http_addr);
-    let stream = TcpStream::connect_timeout(&addr, health::TIMEOUT)?;
+fn ready(settings: &Settings) -> anyhow::Result<()> {
+    let addrs = health::local_addrs(settings.http_addr);
+    let connect = |addr| TcpStream::connect_timeout(addr, health::TIMEOUT).ok();
+    let stream = addrs
+        .iter()
+        .find_map(connect)
+        .context("it takes no connection")?;
     stream.set_read_timeout(Some(health::TIMEOUT))?;
     if settings.http_tls.cert.is_some() {
         ask(connect_unverified(stream)?)

@@ -29,7 +29,7 @@ mod write_guard;
 
 use std::{io, net::TcpListener, sync::Arc};
 
-use service_runtime::workers;
+use service_runtime::{health::Readiness, workers};
 use socket2::SockRef;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -40,13 +40,14 @@ use crate::{rate_limit::RateLimiter, router::Router, server::HttpWorker};
 use crate::{telemetry::Telemetry, upstream::Users};
 
 pub use auth::new_key::make_key;
-pub use healthcheck::{healthcheck, ready};
+pub use healthcheck::healthcheck;
 pub use settings::{Command, Settings};
 
-/// Serves HTTP on `listener` until `shutdown`, then drains.
+/// Serves HTTP on `listener` until `shutdown`, then drains. `readiness` is set to what platforms and clients are told.
 pub fn run(
     settings: &Settings,
     listener: TcpListener,
+    readiness: &Readiness,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let (auth, tls) = (settings.auth()?, settings.http_tls.server()?);
@@ -60,6 +61,14 @@ pub fn run(
 
     limit_socket_memory(&listener)?;
     let resolver = Resolver::start(&settings.users_addr, settings.users_tls.client()?);
+    let (links, stopping) = (resolver.clone(), shutdown.clone());
+    readiness.set(move || {
+        if stopping.is_cancelled() {
+            return Err("it is stopping");
+        }
+        links.check_readiness()
+    });
+
     let rate_limiter = settings.rate_limit.map(RateLimiter::new).map(Arc::new);
     let in_flight = Arc::new(Semaphore::new(settings.max_in_flight));
     workers::run(listener, &settings.process, shutdown, || {
@@ -75,6 +84,7 @@ pub fn run(
             cors_origins: settings.cors_origins.clone(),
             over_tls,
             telemetry: Telemetry::new(),
+            readiness: readiness.clone(),
             shutdown: shutdown.clone(),
         };
         HttpWorker::new(tls.clone(), router.into_service())

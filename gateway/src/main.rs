@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
+use clap::CommandFactory as _;
 use gateway::{Command, Settings};
 use service_runtime::process::{self, Process, listen};
 use service_runtime::{logging, settings};
 
 fn main() -> ExitCode {
-    process::main(run)
+    process::main("gateway", run)
 }
 
 fn run() -> anyhow::Result<ExitCode> {
@@ -17,11 +18,17 @@ fn run() -> anyhow::Result<ExitCode> {
         Some(Command::Keys { name, scopes }) => return gateway::make_key(name, scopes),
         None => {}
     }
-    logging::init(settings.process.log_format, &settings.process.rust_log);
+    logging::init(
+        "gateway",
+        settings.process.log_format,
+        &settings.process.rust_log,
+    );
+    settings::warn_of_unknown(&[Settings::command()]);
     // Refuses bad files before any socket opens.
     settings.check()?;
     let process = Process::start("gateway", &settings.process)?;
     let listener = listen("HTTP_ADDR", settings.http_addr)?;
-    gateway::run(&settings, listener, &process.shutdown)?;
+    gateway::run(&settings, listener, &process.readiness, &process.shutdown)?;
+    tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

@@ -17,19 +17,13 @@ pub fn live(_: RequestContext) -> Ready<Result<Response, Problem>> {
     now(Ok(ok()))
 }
 
-/// `GET /readyz`: 200 when the next request can be expected to succeed.
-pub async fn ready(request: RequestContext) -> Result<Response, Problem> {
-    let unavailable = |cause| Err(Problem::unavailable().because(cause));
-    if request.draining {
-        return unavailable("this gateway is stopping");
-    }
-    if !request.users.is_connected() {
-        return unavailable("a thread has no link to the users service");
-    }
-    if !request.users.health().await? {
-        return unavailable("the users service is not serving");
-    }
-    Ok(ok())
+/// `GET /readyz`: 200 when requests should be sent to this gateway.
+pub fn ready(request: RequestContext) -> Ready<Result<Response, Problem>> {
+    let RequestContext { readiness, .. } = request;
+    now(match readiness.check() {
+        Ok(()) => Ok(ok()),
+        Err(why) => Err(Problem::unavailable().because(why)),
+    })
 }
 
 fn ok() -> Response {

@@ -120,6 +120,8 @@ problems! {
 
     not_found: 404 "" "Not Found",
         "There is nothing at this path.";
+    user_not_found: 404 "user-not-found" "User not found",
+        "There is no user with this id.";
     /// `Allow` is the router's to add.
     method_not_allowed: 405 "" "Method Not Allowed",
         "This resource does not take this method; the Allow header lists those it does.";

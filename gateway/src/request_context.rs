@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::LocalBoxStream;
+use service_runtime::health::Readiness;
 use warp::http::HeaderMap;
 
 use crate::auth::principal::Principal;
@@ -25,8 +26,8 @@ pub struct RequestContext {
     pub principal: Option<Arc<Principal>>,
     /// Whether this gateway accepts API keys.
     pub has_api_keys: bool,
-    /// Whether this process is about to end.
-    pub draining: bool,
+    /// Whether requests should be sent to this process.
+    pub readiness: Readiness,
     /// The users service, to be called within this request's trace.
     pub users: Users,
 }

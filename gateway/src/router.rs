@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::service::TowerToHyperService;
 use send_wrapper::SendWrapper;
+use service_runtime::health::Readiness;
 use tokio_util::sync::CancellationToken;
 use warp::Filter as _;
 use warp::http::{HeaderMap, Method, StatusCode, Uri, header};
@@ -50,6 +51,7 @@ routes! {
     POST "/users"        Scoped(Create) => users::create_user,
     GET  "/users"        KeyOnly(Read)  => users::list_users,
     GET  "/users/{id}"   Scoped(Read)   => users::get_user,
+    GET  "/"             Open           => docs::redirect,
     GET  "/livez"        Open           => probes::live,
     GET  "/readyz"       Open           => probes::ready,
     GET  "/openapi.json" Open           => docs::document,
@@ -87,6 +89,7 @@ pub struct Router {
     /// Whether all requests come over TLS.
     pub over_tls: bool,
     pub telemetry: Telemetry,
+    pub readiness: Readiness,
     pub shutdown: CancellationToken,
 }
 
@@ -169,7 +172,7 @@ impl Router {
                 headers: head.headers,
                 body: Box::pin(body),
                 has_api_keys: self.auth.has_keys(),
-                draining: self.shutdown.is_cancelled(),
+                readiness: self.readiness.clone(),
                 users: self.users.in_trace(active.trace()),
             };
             (route.handler)(request).await
@@ -280,6 +283,7 @@ mod tests {
     #[test]
     fn path_has_the_template_that_fits_it() {
         for (path, template, parameter) in [
+            ("/", "/", ""),
             ("/users", "/users", ""),
             ("/users/7", "/users/{id}", "7"),
             ("/users/a%2Fb", "/users/{id}", "a%2Fb"),
@@ -297,7 +301,6 @@ mod tests {
         for path in [
             "",
             "*",
-            "/",
             "/user",
             "//users",
             "/users/",
@@ -328,8 +331,8 @@ mod tests {
 
     #[test]
     fn document_describes_the_routes_and_the_scopes_that_they_need() {
-        let is_documented =
-            |route: &&Route| !["/openapi.json", "/docs", "/docs/{file}"].contains(&route.template);
+        let for_people = ["/", "/openapi.json", "/docs", "/docs/{file}"];
+        let is_documented = |route: &&Route| !for_people.contains(&route.template);
         for has_api_keys in [true, false] {
             let offered = ROUTES.iter().filter(is_documented).filter_map(|route| {
                 let scopes = match route.access {

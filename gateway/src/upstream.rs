@@ -1,12 +1,8 @@
 //! The users service as a handler calls it: within the request's trace and its time, and measured.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::FutureExt as _;
-use futures::future::{LocalBoxFuture, WeakShared};
 use metrics::histogram;
 use service_runtime::metrics::HistogramFamily;
 use service_runtime::trace::{Span, SpanKind, TraceContext};
@@ -32,11 +28,7 @@ pub struct Users {
     timeout: Duration,
     /// The span that calls belong under.
     trace: Option<TraceContext>,
-    /// The question for the service's health that is on its way.
-    health: Rc<RefCell<Option<WeakShared<Question>>>>,
 }
-
-type Question = LocalBoxFuture<'static, Result<bool, CallError>>;
 
 impl Users {
     /// Starts links to the replicas that `resolver` finds. Each call gets `timeout` in all, and takes a
@@ -48,7 +40,6 @@ impl Users {
             client: LocalClient::new(resolver, in_flight),
             timeout,
             trace: None,
-            health: Rc::default(),
         }
     }
 
@@ -89,28 +80,6 @@ impl Users {
     pub async fn find_user(&self, email: &str) -> Result<Option<User>, CallError> {
         let call = async |options: &_| self.client.find_user(email, options).await;
         self.call("findUser", call).await
-    }
-
-    /// Whether the service can serve calls now. All who ask while a question is on its way share its answer,
-    /// because no limit applies to them, and a link carries only so many calls.
-    pub async fn health(&self) -> Result<bool, CallError> {
-        let on_its_way = self.health.borrow().as_ref().and_then(WeakShared::upgrade);
-        let question = on_its_way.unwrap_or_else(|| {
-            let users = self.clone();
-            let ask = async move {
-                let call = async |options: &_| users.client.health(options).await;
-                users.call("health", call).await
-            };
-            let question = ask.boxed_local().shared();
-            *self.health.borrow_mut() = question.downgrade();
-            question
-        });
-        question.await
-    }
-
-    /// Whether every thread of this process has a link to the service.
-    pub fn is_connected(&self) -> bool {
-        self.client.is_connected()
     }
 
     /// Makes a call in a span of its own, and measures it.

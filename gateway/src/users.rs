@@ -64,10 +64,10 @@ pub async fn list_users(request: RequestContext) -> Result<Response, Problem> {
 /// `GET /users/{id}`: 200 with the user.
 pub async fn get_user(request: RequestContext) -> Result<Response, Problem> {
     let id = percent_decode_str(&request.parameter).decode_utf8();
-    let id = id.map_err(|_| Problem::not_found())?;
+    let id = id.map_err(|_| Problem::user_not_found())?;
     match request.users.get_user(&id).await? {
         Some(user) => Ok(json(StatusCode::OK, &User::from(user))),
-        None => Err(Problem::not_found()),
+        None => Err(Problem::user_not_found()),
     }
 }
 

@@ -22,6 +22,12 @@ pub fn load() -> anyhow::Result<()> {
     })
 }
 
+/// The variables that `.env` of the working directory sets.
+pub fn names() -> Vec<String> {
+    let lines = dotenvy::dotenv_iter().into_iter().flatten();
+    lines.filter_map(|line| Some(line.ok()?.0)).collect()
+}
+
 /// The number of the line that an error is about which shows `shown` of it: dotenvy does not tell.
 fn line_number(text: &str, shown: &str) -> usize {
     let text = text.trim_start_matches('\u{feff}');

@@ -10,5 +10,6 @@ pub mod metrics;
 pub mod process;
 pub mod settings;
 pub mod signals;
+pub mod throttle;
 pub mod trace;
 pub mod workers;

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, Stderr, Write};
-use std::sync::{Mutex, OnceLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::{panic, thread, time::Duration};
 
 use clap::ValueEnum;
@@ -31,16 +31,21 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging. Does nothing when this process logs already.
-pub fn init(format: LogFormat, directives: &str) {
+/// Starts logging. Does nothing when this process logs already. `service` names it in lines of JSON.
+pub fn init(service: &str, format: LogFormat, directives: &str) {
     let (queue, writer) = NonBlockingBuilder::default()
         .buffered_lines_limit(MAX_QUEUED)
         .thread_name("log")
         .finish(Gathered(BufWriter::new(io::stderr())));
     let dropped = queue.error_counter();
+    // Names without a quote or a backslash.
+    let members: Arc<str> = format!("{{\"service\":\"{service}\",").into();
     let log = fmt()
         .with_env_filter(EnvFilter::new(directives))
-        .with_writer(move || PrintableLines(queue.clone()))
+        .with_writer(move || PrintableLines {
+            queue: queue.clone(),
+            members: members.clone(),
+        })
         .with_ansi(false);
     let started = match format {
         LogFormat::Text => log.try_init(),
@@ -96,21 +101,31 @@ impl Write for Gathered {
 }
 
 /// Lines on their way to the queue. Whatever a line shows, it stays one, and drives no terminal.
-struct PrintableLines<W>(W);
+struct PrintableLines<W> {
+    queue: W,
+    /// With what a JSON object begins: the members that every one has.
+    members: Arc<str>,
+}
 
 impl<W: Write> Write for PrintableLines<W> {
     /// Takes a whole line, as tracing-subscriber writes it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = line.strip_suffix(b"\n").unwrap_or(line);
-        if text.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-            return self.0.write(line);
+        let is_printable = text.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        let object = text.strip_prefix(b"{");
+        if is_printable && object.is_none() {
+            return self.queue.write(line);
         }
+
         let mut printable = String::new();
-        for c in String::from_utf8_lossy(text).chars() {
+        if object.is_some() {
+            printable.push_str(&self.members);
+        }
+        for c in String::from_utf8_lossy(object.unwrap_or(text)).chars() {
             push_escaped(&mut printable, c);
         }
         printable.push('\n');
-        self.0.write_all(printable.as_bytes())?;
+        self.queue.write_all(printable.as_bytes())?;
         Ok(line.len())
     }
 
@@ -172,11 +187,17 @@ mod tests {
         for (line, written) in [
             ("it's \"plain\"\n", "it's \"plain\"\n"),
             ("error=x\ny\u{1b}[2J é\n", "error=x\\u000ay\\u001b[2J é\n"),
-            ("{\"error\":\"\u{202e}\"}\n", "{\"error\":\"\\u202e\"}\n"),
+            (
+                "{\"error\":\"\u{202e}\"}\n",
+                "{\"service\":\"x\",\"error\":\"\\u202e\"}\n",
+            ),
         ] {
-            let mut lines = PrintableLines(Vec::new());
+            let mut lines = PrintableLines {
+                queue: Vec::new(),
+                members: "{\"service\":\"x\",".into(),
+            };
             lines.write_all(line.as_bytes()).unwrap();
-            assert_eq!(lines.0, written.as_bytes());
+            assert_eq!(lines.queue, written.as_bytes());
         }
     }
 }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::{runtime::LocalRuntime, task::spawn_local, time::sleep};
 
-use crate::{admin, logging};
+use crate::{admin::Admin, health::Readiness, logging};
 
 /// Upper bounds of the buckets for durations: from a request to the gateway alone up to a deadline.
 const SECONDS: &[f64] = &[
@@ -20,9 +20,9 @@ const SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.
 /// Observations are put into their buckets this often; until then each takes memory of its own.
 const UPKEEP: Duration = Duration::from_secs(1);
 
-/// Measures from now on, and serves the metrics of this process on `listener`, at any path, for as long as
-/// the process runs. Without this nothing is measured.
-pub fn serve(listener: TcpListener) -> anyhow::Result<()> {
+/// Measures from now on, and serves the metrics and the probes of this process on `listener` for as long as it
+/// runs. Without this nothing is measured.
+pub fn serve(listener: TcpListener, readiness: Readiness) -> anyhow::Result<()> {
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_size".into()), SIZES)?
@@ -30,12 +30,12 @@ pub fn serve(listener: TcpListener) -> anyhow::Result<()> {
     let handle = recorder.handle();
     ::metrics::set_global_recorder(recorder).context("metrics are collected already")?;
 
-    tracing::info!(addr = %listener.local_addr()?, "serving metrics");
+    tracing::info!(addr = %listener.local_addr()?, "serving metrics and probes");
     let serve = move || {
-        if let Err(error) =
-            LocalRuntime::new().and_then(|it| it.block_on(scrapes(listener, handle)))
-        {
-            tracing::error!(%error, "metrics are no longer served");
+        let runtime = LocalRuntime::new();
+        let served = runtime.and_then(|it| it.block_on(scrapes(listener, handle, readiness)));
+        if let Err(error) = served {
+            tracing::error!(%error, "metrics and probes are no longer served");
         }
     };
     thread::Builder::new().name("admin".into()).spawn(serve)?;
@@ -43,7 +43,11 @@ pub fn serve(listener: TcpListener) -> anyhow::Result<()> {
 }
 
 /// Answers scrapes, and keeps the recorder's memory small between them.
-async fn scrapes(listener: TcpListener, handle: PrometheusHandle) -> io::Result<()> {
+async fn scrapes(
+    listener: TcpListener,
+    handle: PrometheusHandle,
+    readiness: Readiness,
+) -> io::Result<()> {
     let recorder = handle.clone();
     spawn_local(async move {
         loop {
@@ -51,11 +55,11 @@ async fn scrapes(listener: TcpListener, handle: PrometheusHandle) -> io::Result<
             sleep(UPKEEP).await;
         }
     });
-    let scrape = move || {
+    let metrics = move || {
         counter!("log_lines_dropped_total").absolute(logging::dropped_lines());
         handle.render()
     };
-    admin::serve(listener, scrape).await
+    Admin { metrics, readiness }.serve(listener).await
 }
 
 /// The histograms of one thread for one metric, by the values of its labels. Finding one in the registry

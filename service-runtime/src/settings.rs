@@ -14,6 +14,9 @@ use crate::{dotenv, logging::LogFormat};
 /// What operators want to know; of the database driver and the migrations, only what goes wrong.
 const DEFAULT_LOG: &str = "info,postgres=warn,refinery_core=warn";
 
+/// Of variables that libraries read by themselves.
+const FOREIGN_PREFIXES: [&str; 2] = ["OTEL_", "RUST_"];
+
 /// Settings of a process that serves connections.
 #[derive(Args, Clone, Debug)]
 pub struct ProcessSettings {
@@ -31,8 +34,19 @@ pub struct ProcessSettings {
     #[arg(value_parser = number(1..=1_000_000))]
     pub max_connections: usize,
 
-    /// Milliseconds that requests in flight get to finish after SIGTERM. Keep it below the time
-    /// after which your platform kills the process.
+    /// Milliseconds that the process goes on serving after SIGTERM, while it says that it is not ready. Too low,
+    /// and those who have not learned yet that it stops meet a closed port; what it adds to the time of each stop
+    /// buys nothing where nobody else could serve.
+    #[arg(
+        long = "shutdown-delay-ms",
+        env = "SHUTDOWN_DELAY_MS",
+        value_name = "SHUTDOWN_DELAY_MS"
+    )]
+    #[arg(default_value = "0", value_parser = delay)]
+    pub shutdown_delay: Duration,
+
+    /// Milliseconds that requests in flight get to finish after that. Keep the sum of both below the time after
+    /// which your platform kills the process.
     #[arg(
         long = "drain-timeout-ms",
         env = "DRAIN_TIMEOUT_MS",
@@ -41,7 +55,8 @@ pub struct ProcessSettings {
     #[arg(default_value = "10000", value_parser = milliseconds)]
     pub drain_timeout: Duration,
 
-    /// IP address or host name, and port, to serve metrics for Prometheus on. Not for the public.
+    /// IP address or host name, and port, to serve `/metrics` for Prometheus on, and `/livez` and `/readyz` for
+    /// platforms. Not for the public.
     #[arg(long, env = "ADMIN_ADDR", value_parser = admin_addr)]
     pub admin_addr: Option<SocketAddr>,
 
@@ -73,6 +88,26 @@ pub fn parse_from<S: Parser>(
         }
     }
     S::try_parse_from(arguments).map_err(|error| explain(&command, &error))
+}
+
+/// Warns of the variables in `.env` that no setting of these programs has: a misspelt one has no effect.
+pub fn warn_of_unknown(programs: &[clap::Command]) {
+    let is_known = |name: &str| {
+        let arguments = programs.iter().flat_map(clap::Command::get_arguments);
+        let mut settings = arguments.filter_map(clap::Arg::get_env);
+        FOREIGN_PREFIXES
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+            || settings.any(|setting| setting == name)
+    };
+    for name in dotenv::names() {
+        if !is_known(&name) {
+            tracing::warn!(
+                name,
+                "the file .env sets a variable that has no effect here"
+            );
+        }
+    }
 }
 
 /// Says what is wrong with the value of a variable. Of what is no value, clap's own error is better.
@@ -126,6 +161,14 @@ pub fn milliseconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(ms @ 10..=86_400_000) => Ok(Duration::from_millis(ms)),
         _ => Err("must be a number of milliseconds, from 10 to 86400000 (a day)".into()),
+    }
+}
+
+/// Parses a number of milliseconds that may be 0.
+pub fn delay(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(ms @ 0..=86_400_000) => Ok(Duration::from_millis(ms)),
+        _ => Err("must be a number of milliseconds, from 0 to 86400000 (a day)".into()),
     }
 }
 

@@ -9,9 +9,13 @@ use std::time::Duration;
 use std::{io, thread};
 
 use anyhow::{Context as _, anyhow, bail};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use postgres_server::Server;
-use service_runtime::{process::listen, settings::parse_from};
+use service_runtime::{
+    health::Readiness,
+    process::listen,
+    settings::{parse_from, warn_of_unknown},
+};
 use tokio_util::sync::CancellationToken;
 
 const DATABASE: &str = "users";
@@ -49,6 +53,36 @@ pub enum Command {
     Certs(certs::Certs),
 }
 
+/// Warns of variables that have no effect here.
+pub fn warn_of_unused_variables(settings: &Settings) {
+    warn_of_unknown(&[
+        Settings::command(),
+        gateway::Settings::command(),
+        users_svc::Settings::command(),
+    ]);
+    let mut decided = vec![
+        (
+            "USERS_ADDR",
+            "the gateway calls the users service of this process",
+        ),
+        (
+            "MIGRATE_ON_START",
+            "this process always migrates its database",
+        ),
+    ];
+    if settings.database_url.is_none() {
+        decided.push((
+            "DATABASE_MIGRATE_URL",
+            "the private PostgreSQL has its own; set DATABASE_URL too",
+        ));
+    }
+    for (name, why) in decided {
+        if std::env::var_os(name).is_some() {
+            tracing::warn!("{name} has no effect here: {why}");
+        }
+    }
+}
+
 /// Settings of the services, with what this process decides for them.
 struct Services {
     users: users_svc::Settings,
@@ -59,7 +93,11 @@ struct Services {
 
 /// Runs the system until `shutdown`, or until a part of it fails. Everything that was started has
 /// stopped when it returns.
-pub fn run(settings: &Settings, shutdown: &CancellationToken) -> anyhow::Result<()> {
+pub fn run(
+    settings: &Settings,
+    readiness: &Readiness,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
     // Bad values are refused before anything listens.
     let users: users_svc::Settings = match &settings.database_url {
         Some(url) => parse_from(["users-svc", "--database-url", url])?,
@@ -100,17 +138,20 @@ pub fn run(settings: &Settings, shutdown: &CancellationToken) -> anyhow::Result<
         users_listener,
         gateway_listener,
     };
-    services.run(shutdown, server.as_mut())
+    services.run(readiness, shutdown, server.as_mut())
 }
 
 impl Services {
+    /// Runs both services until `shutdown`, or until one of them or the private server ends.
     fn run(
         self,
+        readiness: &Readiness,
         shutdown: &CancellationToken,
         mut server: Option<&mut Server>,
     ) -> anyhow::Result<()> {
         // The gateway stops first, so that what it has accepted can still be carried out.
         let (stop_gateway, stop_users) = (shutdown.child_token(), CancellationToken::new());
+        let users_ready = Readiness::default();
         thread::scope(|scope| {
             // Whatever ends this, a panic included, ends the services.
             let _stop = (
@@ -118,22 +159,32 @@ impl Services {
                 stop_users.clone().drop_guard(),
             );
 
-            let users =
-                scope.spawn(|| users_svc::run(&self.users, self.users_listener, &stop_users));
-            let gateway =
-                scope.spawn(|| gateway::run(&self.gateway, self.gateway_listener, &stop_gateway));
+            let users = scope.spawn(|| {
+                users_svc::run(&self.users, self.users_listener, &users_ready, &stop_users)
+            });
+            let psql = server.as_ref().map(|server| psql(server));
+            let mut has_ended =
+                || users.is_finished() || server.as_mut().is_some_and(|server| server.has_ended());
 
+            // Requests are answered only once a create can succeed. Those of before wait in the backlog.
+            while users_ready.check().is_err() && !has_ended() && !shutdown.is_cancelled() {
+                thread::sleep(POLL);
+            }
+            let gateway = scope.spawn(|| {
+                gateway::run(
+                    &self.gateway,
+                    self.gateway_listener,
+                    readiness,
+                    &stop_gateway,
+                )
+            });
             let mut announced = false;
             while !gateway.is_finished() {
-                // The gateway is asked last, because it logs that it is not ready.
-                if !announced
-                    && users_svc::ready(&self.users).is_ok()
-                    && gateway::ready(&self.gateway).is_ok()
-                {
+                if !announced && readiness.check().is_ok() {
                     announced = true;
-                    announce(&self.gateway);
+                    announce(&self.gateway, &self.users, psql.as_deref());
                 }
-                if users.is_finished() || server.as_mut().is_some_and(|server| server.has_ended()) {
+                if has_ended() {
                     stop_gateway.cancel();
                 }
                 thread::sleep(POLL);
@@ -186,7 +237,18 @@ fn reachable(dir: &Path) -> anyhow::Result<PathBuf> {
     Ok(Path::new("/var/lib/users-rpc").join(name))
 }
 
-fn announce(gateway: &gateway::Settings) {
+/// The command that opens the private server's database.
+fn psql(server: &Server) -> String {
+    format!(
+        "PGPASSWORD=$(cat {}) {} -h 127.0.0.1 -p {} -U postgres {DATABASE}",
+        server.password_file().display(),
+        server.program("psql").display(),
+        server.port()
+    )
+}
+
+/// Says where everything is, and what to try.
+fn announce(gateway: &gateway::Settings, users: &users_svc::Settings, psql: Option<&str>) {
     let is_plain = gateway.http_tls.cert.is_none();
     let scheme = if is_plain { "http" } else { "https" };
     let url = format!("{scheme}://localhost:{}", gateway.http_addr.port());
@@ -196,11 +258,17 @@ fn announce(gateway: &gateway::Settings) {
     } else {
         ""
     };
+    let psql = psql.map_or(String::new(), |psql| format!("  psql  {psql}\n"));
     say(&format!(
-        "gateway on {url}; try:\n\n\
+        "\n  HTTP  {url}\n\
+         \u{20} docs  {url}/docs\n\
+         \u{20} RPC   {}\n\
+         {psql}\n\
+         Try:\n\n\
          curl -X POST {url}/users {key}-H \"Content-Type: application/json\" \
          -d \"{{\\\"email\\\":\\\"jane@example.com\\\",\\\"name\\\":\\\"Jane Doe\\\"}}\"\n\n\
-         Ctrl-C stops everything."
+         Ctrl-C stops everything.",
+        users.rpc_addr
     ));
 }
 

@@ -7,7 +7,7 @@ use service_runtime::{logging, settings};
 use stack::{Command, Settings};
 
 fn main() -> ExitCode {
-    process::main(run)
+    process::main("stack", run)
 }
 
 fn run() -> anyhow::Result<ExitCode> {
@@ -18,8 +18,14 @@ fn run() -> anyhow::Result<ExitCode> {
     }
     // The services' own settings say how to log.
     let services: gateway::Settings = settings::parse_from(["gateway"])?;
-    logging::init(services.process.log_format, &services.process.rust_log);
+    logging::init(
+        "stack",
+        services.process.log_format,
+        &services.process.rust_log,
+    );
+    stack::warn_of_unused_variables(&settings);
     let process = Process::start("stack", &services.process)?;
-    stack::run(&settings, &process.shutdown)?;
+    stack::run(&settings, &process.readiness, &process.shutdown)?;
+    tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

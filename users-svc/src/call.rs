@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use capnp::ErrorKind;
 use futures::FutureExt as _;
 use metrics::{Gauge, gauge, histogram};
+use service_runtime::health::Readiness;
 use service_runtime::metrics::HistogramFamily;
 use service_runtime::trace::{Span, SpanKind, TraceContext};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
@@ -32,12 +33,13 @@ pub struct Admission {
     /// Whether the schema has been checked; before that, no call is let in.
     schema_is_checked: Arc<AtomicBool>,
     peer_memory: PeerMemory,
+    readiness: Readiness,
 }
 
 impl Admission {
     /// Lets in at most `max_in_flight` calls at once, of which one connection gets at most half, and all who
     /// may only read get half together.
-    pub fn new(max_in_flight: usize) -> Self {
+    pub fn new(max_in_flight: usize, readiness: Readiness) -> Self {
         let half = max_in_flight.div_ceil(2);
         Self {
             in_flight: Arc::new(Semaphore::new(max_in_flight)),
@@ -46,6 +48,7 @@ impl Admission {
             max_per_connection: half,
             schema_is_checked: Arc::default(),
             peer_memory: PeerMemory::default(),
+            readiness,
         }
     }
 
@@ -57,6 +60,11 @@ impl Admission {
     /// Lets calls in from now on.
     pub fn open(&self) {
         self.schema_is_checked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether calls are let in.
+    pub fn is_open(&self) -> bool {
+        self.schema_is_checked.load(Ordering::Relaxed)
     }
 }
 
@@ -97,9 +105,14 @@ impl Calls {
         }
     }
 
+    /// Whether others should send calls here: this process is not about to stop, and calls are let in.
+    pub fn are_invited(&self) -> bool {
+        !self.admission.readiness.is_stopping() && self.are_accepted()
+    }
+
     /// Whether calls are let in: the schema has been checked, and the connection is not draining.
-    pub fn are_accepted(&self) -> bool {
-        self.admission.schema_is_checked.load(Ordering::Relaxed) && !self.draining.is_cancelled()
+    fn are_accepted(&self) -> bool {
+        self.admission.is_open() && !self.draining.is_cancelled()
     }
 
     /// Completes when the calls in flight have been answered. For a connection that drains.
@@ -214,7 +227,7 @@ mod tests {
     #[test]
     fn all_readers_together_leave_half_of_the_calls_to_others() {
         LocalRuntime::new().unwrap().block_on(async {
-            let admission = Admission::new(4);
+            let admission = Admission::new(4, Readiness::default());
             admission.open();
             let connect = |role| {
                 let (guard, draining) = (admission.guard(), CancellationToken::new());

@@ -1,9 +1,9 @@
 //! A connection, from when it is accepted to when it has drained.
 
-use std::{cell::Cell, fmt::Display, io::ErrorKind, rc::Rc, time::Duration};
+use std::{fmt::Display, io::ErrorKind, rc::Rc, time::Duration};
 
 use futures::future::OptionFuture;
-use service_runtime::{logging::one_line, workers::Worker};
+use service_runtime::{logging::one_line, throttle::Throttle, workers::Worker};
 use tokio::net::TcpStream;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, sleep_until};
@@ -27,8 +27,8 @@ pub struct UsersWorker {
     /// `None`: anyone may come in.
     mutual_tls: Option<MutualTls>,
     queues: Rc<QueueHandles>,
-    /// When the end of a connection may be logged again.
-    quiet_until: Cell<Instant>,
+    /// Lines on the ends of connections.
+    ends: Throttle<()>,
 }
 
 /// A connection whose peer has been admitted.
@@ -47,16 +47,14 @@ impl UsersWorker {
             admission,
             mutual_tls,
             queues: Rc::new(queues.handles()),
-            quiet_until: Cell::new(Instant::now()),
+            ends: Throttle::new(LOG_PAUSE),
         }
     }
 
     /// Logs why a connection ends.
     fn log_end(&self, reason: &dyn Display) {
-        let now = Instant::now();
-        if now >= self.quiet_until.get() {
-            self.quiet_until.set(now + LOG_PAUSE);
-            tracing::info!(reason = %one_line(reason), "ended an RPC connection");
+        if let Some(left_out) = self.ends.admit(()) {
+            tracing::info!(reason = %one_line(reason), left_out, "ended an RPC connection");
         }
     }
 

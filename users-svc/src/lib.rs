@@ -25,22 +25,24 @@ use std::sync::mpsc::{self, TryRecvError};
 use std::thread;
 
 use anyhow::bail;
-use service_runtime::workers;
+use service_runtime::{health::Readiness, workers};
 use tokio_util::sync::CancellationToken;
 
 use crate::{call::Admission, connection::UsersWorker, queues::Queues, store::Store};
 
 pub use migrations::{Migrator, migrate};
-pub use service::healthcheck::{healthcheck, ready};
+pub use service::healthcheck::healthcheck;
 pub use settings::{Command, Settings};
 
-/// Serves the `Users` capability on `listener` until `shutdown`, then drains.
+/// Serves the `Users` capability on `listener` until `shutdown`, then drains. `readiness` tells the platform that the
+/// database has been there, once it has: that it goes away again is nothing another replica could mend.
 ///
 /// Starts without the database too, and answers `overloaded` until it is there. Fails when the schema is
 /// older than this binary needs.
 pub fn run(
     settings: &Settings,
     listener: TcpListener,
+    readiness: &Readiness,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let database = settings.database()?;
@@ -57,7 +59,14 @@ pub fn run(
         .transpose()?;
     let store = Arc::new(Store::new(&database, settings));
     let queues = Queues::new(settings, &store);
-    let admission = Admission::new(settings.max_in_flight);
+    let admission = Admission::new(settings.max_in_flight, readiness.clone());
+    let opened = admission.clone();
+    readiness.set(move || {
+        let is_open = opened.is_open();
+        is_open
+            .then_some(())
+            .ok_or("its database has not been there yet")
+    });
 
     tracing::info!(addr = %listener.local_addr()?, "users-svc listening");
     let (report, schema_checked) = mpsc::channel();

@@ -5,6 +5,7 @@ use std::{thread, time::Duration};
 use anyhow::{Context as _, ensure};
 use postgres::{Client, error::SqlState};
 use refinery::Migration;
+use service_runtime::throttle::Throttle;
 use tokio_util::sync::CancellationToken;
 
 use crate::store::database::{
@@ -17,6 +18,8 @@ mod embedded {
 
 /// Pause between attempts to reach a database that is not there when the service starts.
 const DATABASE_RETRY: Duration = Duration::from_millis(250);
+/// Pause between two log lines on the same failure to reach it.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
 /// How long a migration may take, the wait for another instance that migrates included.
 const MIGRATION_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the check of the schema may take.
@@ -69,20 +72,22 @@ pub fn wait_for_schema(
 ) -> anyhow::Result<()> {
     // Who migrates as the role that the service runs as wants it to own the table.
     let is_one_role = migrator.is_some_and(|migrator| migrator.running_role.is_none());
-    let mut reported = String::new();
+    let lines = Throttle::new(LOG_PAUSE);
     while !shutdown.is_cancelled() {
         let migrated = migrator.map_or(Ok(()), |migrator| migrate(migrator).map(drop));
         match migrated.and_then(|()| check(database, is_one_role)) {
             Err(error) if is_transient(&error) => {
                 let error = format!("{error:#}");
-                // Once, and not at every attempt.
-                if reported != error {
-                    tracing::warn!("{error}; trying on");
-                    reported = error;
+                if lines.admit(error.clone()).is_some() {
+                    tracing::warn!("{error}; still trying");
                 }
                 thread::sleep(DATABASE_RETRY);
             }
-            checked => return checked,
+            Ok(()) => {
+                tracing::info!(server = database.server(), "connected to PostgreSQL");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -146,5 +151,6 @@ fn applied_version(client: &mut Client) -> anyhow::Result<i32> {
 }
 
 fn connect(database: &Database) -> anyhow::Result<Client> {
-    database.connect().context("cannot connect to PostgreSQL")
+    let cannot = || format!("cannot connect to PostgreSQL at {}", database.server());
+    database.connect().with_context(cannot)
 }

@@ -29,6 +29,7 @@ mod endpoints;
 mod link;
 mod local;
 mod reconnect;
+mod replica_log;
 mod resolver;
 mod retry;
 mod retry_budget;

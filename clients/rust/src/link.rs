@@ -95,6 +95,13 @@ impl Link {
         let _ = timeout(DRAIN_TIMEOUT, self.calls.wait()).await;
     }
 
+    fn set_serving(&self, serving: bool) {
+        self.is_serving.set(serving);
+        if serving {
+            self.resolver.set_served();
+        }
+    }
+
     /// Checks the replica's health until it does not answer: TCP notices a dead machine, but not a process
     /// that hangs.
     async fn check_health(&self) {
@@ -103,7 +110,7 @@ impl Link {
             let pause = if serves { CHECK_PAUSE } else { RECHECK_PAUSE };
             self.resolver.pause_until_link_change(pause).await;
             match timeout(CHECK_TIMEOUT, self.users.can_serve()).await {
-                Ok(serving) => self.is_serving.set(serving.unwrap_or(false)),
+                Ok(serving) => self.set_serving(serving.unwrap_or(false)),
                 Err(_) => return,
             }
         }
@@ -160,8 +167,9 @@ impl ConnectedLink {
                     resolver,
                     calls: TaskTracker::new(),
                     last_response_at: Cell::new(Instant::now()),
-                    is_serving: Cell::new(is_serving),
+                    is_serving: Cell::new(false),
                 });
+                link.set_serving(is_serving);
                 return Ok(Self {
                     link,
                     rpc_system,

@@ -122,11 +122,6 @@ impl LocalClient {
         self.0.call(Effect::Read, options.timeout, send).await
     }
 
-    /// Whether every thread that shares the resolver has a link to a replica.
-    pub fn is_connected(&self) -> bool {
-        self.0.balancer.resolver.all_threads_connected()
-    }
-
     /// Whether the service can serve calls now. It needs no permit and no budget of the other calls: they
     /// may be as many as allowed, and the service healthy all the same.
     pub async fn health(&self, options: &CallOptions) -> Result<bool> {

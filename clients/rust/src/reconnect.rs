@@ -41,22 +41,15 @@ pub async fn keep_links(balancer: Rc<Balancer>) {
 async fn keep_link(replica: Replica, balancer: Rc<Balancer>, address_gone: CancellationToken) {
     let addr = replica.addr;
     let mut backoff = Backoff::new(MIN_PAUSE, MAX_PAUSE);
-    let mut is_reported = false;
     while !address_gone.is_cancelled() {
         match ConnectedLink::connect(&replica, balancer.resolver.clone()).await {
             Ok(connected) => {
-                tracing::info!(%addr, "connected to the users service");
                 backoff.reset();
-                is_reported = false;
                 use_link(connected, &replica, &balancer, &address_gone).await;
             }
             Err(error) => {
                 balancer.set_fault(format!("{addr}: {error}"));
-                if mem::replace(&mut is_reported, true) {
-                    tracing::debug!(%addr, %error, "cannot reach a users service");
-                } else {
-                    tracing::warn!(%addr, %error, "cannot reach a users service; still trying");
-                }
+                balancer.resolver.log.unreachable(addr, &error);
             }
         }
 
@@ -76,6 +69,7 @@ async fn use_link(
 ) {
     let addr = replica.addr;
     balancer.add(connected.link.clone());
+    balancer.resolver.log.connected(addr);
     loop {
         match address_gone.run_until_cancelled(connected.ended()).await {
             Some(Ended::Expiring) => {
@@ -85,13 +79,13 @@ async fn use_link(
                 balancer.remove(&connected.link);
                 // Calls that are still in flight fail, so that they can be repeated elsewhere.
                 let _ = connected.disconnector.await;
-                tracing::warn!(%addr, %cause, "lost a users service");
+                balancer.resolver.log.lost(addr, &cause);
                 return balancer.resolver.request_lookup();
             }
             None => {
                 balancer.remove(&connected.link);
                 connected.retire().await;
-                return tracing::info!(%addr, "left a users service, as its address is gone");
+                return balancer.resolver.log.left(addr);
             }
         }
     }

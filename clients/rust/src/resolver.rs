@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, mpsc, mpsc::RecvTimeoutError};
 use std::{mem, thread, time::Duration};
 
@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::endpoints::Endpoints;
+use crate::replica_log::ReplicaLog;
 
 /// How long a new replica may go unnoticed.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(2);
@@ -31,8 +32,11 @@ pub struct Resolver {
     pub(crate) tls: Option<ClientTls>,
     /// To the thread that does the lookups, which ends with the last clone.
     lookup_requests: mpsc::SyncSender<()>,
+    pub(crate) log: ReplicaLog,
     /// Threads that have lost their last link, or begin without one.
     pub(crate) threads_without_link: Arc<AtomicUsize>,
+    /// A replica has been able to serve.
+    has_served: Arc<AtomicBool>,
     /// A link has come up, so replicas are back; or one is down or not serving, so others are needed.
     pub(crate) link_changed: Arc<Notify>,
 }
@@ -68,7 +72,9 @@ impl Resolver {
             addresses,
             tls,
             lookup_requests,
+            log: ReplicaLog::default(),
             threads_without_link: Arc::default(),
+            has_served: Arc::default(),
             link_changed: Arc::default(),
         }
     }
@@ -78,9 +84,21 @@ impl Resolver {
         let _ = self.lookup_requests.try_send(());
     }
 
-    /// Whether every thread has a link.
-    pub(crate) fn all_threads_connected(&self) -> bool {
-        self.threads_without_link.load(Relaxed) == 0
+    /// Fails with why calls cannot be expected to be carried out. A service that could be, and cannot any more, for
+    /// example because its database is away, is no reason: another client would not fare better.
+    pub fn check_readiness(&self) -> Result<(), &'static str> {
+        if self.threads_without_link.load(Relaxed) > 0 {
+            return Err("a thread has no link to the users service");
+        }
+        if !self.has_served.load(Relaxed) {
+            return Err("the users service has not been able to serve yet");
+        }
+        Ok(())
+    }
+
+    /// A replica says that it can serve.
+    pub(crate) fn set_served(&self) {
+        self.has_served.store(true, Relaxed);
     }
 
     /// Waits for `pause`, or until just after a link of any thread has changed.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use e2e::certificates::Certificates;
 use e2e::database::fresh_database;
-use e2e::{Http, Program, System, binary, free_addr, metrics, spawn_users};
+use e2e::{Http, Program, System, admin, binary, free_addr, spawn_users};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -144,7 +144,7 @@ fn log_that_nobody_reads_stalls_nothing_and_what_it_loses_is_counted() {
         let created = http.create(&format!("jane{i}@example.com"), "Jane");
         assert_eq!(created.status, 201);
     }
-    assert!(metrics::value(&admin, "log_lines_dropped_total", &[]) > 0.0);
+    assert!(admin::value(&admin, "log_lines_dropped_total", &[]) > 0.0);
 
     let stopping = Instant::now();
     gateway.stop();
@@ -153,7 +153,7 @@ fn log_that_nobody_reads_stalls_nothing_and_what_it_loses_is_counted() {
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
-/// Kubernetes' tcpSocket probes connect and hang up, every few seconds.
+/// Probes that only connect, and hang up, every few seconds.
 #[test]
 fn tcp_probe_of_a_port_with_tls_is_not_logged() {
     let certificates = Certificates::new();

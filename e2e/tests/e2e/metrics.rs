@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use e2e::metrics::{scrape, value};
+use e2e::admin::{scrape, status, value};
 use e2e::{System, eventually, free_addr};
 
 /// A system whose services expose metrics, and where: the gateway and the users service.
@@ -46,10 +46,26 @@ fn requests_are_counted_at_each_hop() {
 }
 
 #[test]
+fn admin_address_answers_probes_and_nothing_else() {
+    let (_system, gateway, users) = start();
+    for addr in [&gateway, &users] {
+        for (path, expected) in [
+            ("/metrics", 200),
+            ("/livez", 200),
+            ("/readyz", 200),
+            ("/", 404),
+            ("/users", 404),
+        ] {
+            assert_eq!(status(addr, path), expected, "{path}");
+        }
+    }
+}
+
+#[test]
 fn connections_and_requests_in_flight_are_shown() {
     let (system, gateway, users) = start();
     assert_eq!(system.http.create("jane@example.com", "Jane").status, 201);
-    assert!(value(&users, "db_client_connection_count", &[]) >= 1.0);
+    assert!(value(&users, "db_client_connections", &[]) >= 1.0);
     assert!(value(&gateway, "rpc_client_links_up", &[]) >= 1.0);
     assert_eq!(value(&gateway, "http_server_active_requests", &[]), 0.0);
 }

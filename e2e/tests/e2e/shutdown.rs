@@ -9,7 +9,8 @@ use nix::sys::signal::Signal;
 
 use e2e::proxy::silent_server;
 use e2e::{
-    Http, Outcome, Program, System, database, free_addr, start_gateway, start_users, under_load,
+    Http, Outcome, Program, System, admin, database, eventually, free_addr, start_gateway,
+    start_users, under_load,
 };
 
 const CLIENTS: usize = 8;
@@ -102,4 +103,31 @@ fn rolling_restart_of_two_of_each_fails_no_request() {
     assert!(failed.is_empty(), "{failed:?}\n{first}\n{second}");
     let rows = database::rows(&database);
     assert_eq!(rows, i64::try_from(outcomes.len()).unwrap());
+}
+
+#[test]
+fn stopping_process_says_so_and_serves_on_for_its_delay() {
+    let (users, gateway) = (free_addr(), free_addr());
+    let delay = ("SHUTDOWN_DELAY_MS", "4000");
+    let mut system = System::start_with(
+        &[("ADMIN_ADDR", &users), delay],
+        &[("ADMIN_ADDR", &gateway), delay],
+    );
+    assert_eq!(admin::status(&gateway, "/readyz"), 200);
+
+    let start = Instant::now();
+    for program in [&system.users, &system.gateway] {
+        program.signal(Signal::SIGTERM);
+    }
+    for addr in [&users, &gateway] {
+        eventually("it is not ready", || admin::status(addr, "/readyz") == 503);
+        assert_eq!(admin::status(addr, "/livez"), 200);
+    }
+    assert!(!system.http.is_ready());
+    assert_eq!(system.http.create("jane@example.com", "Jane").status, 201);
+
+    for program in [&mut system.users, &mut system.gateway] {
+        assert_eq!(program.ended().code(), Some(0), "{}", program.output());
+    }
+    assert!(start.elapsed() >= Duration::from_secs(4));
 }

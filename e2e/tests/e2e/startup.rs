@@ -6,7 +6,7 @@ use postgres_server::Server;
 use tempfile::TempDir;
 
 use e2e::{
-    Http, Program, System, binary, database, free_addr, healthcheck, root, spawn_users,
+    Http, Program, System, admin, binary, database, free_addr, healthcheck, root, spawn_users,
     start_gateway,
 };
 
@@ -79,17 +79,22 @@ fn services_start_in_their_folders_with_their_example_settings() {
 }
 
 #[test]
-fn healthchecks_tell_whether_the_database_is_there() {
+fn database_that_goes_away_leaves_the_gateway_ready_to_say_so() {
     let mut server = Server::temporary().unwrap();
     let database = server.fresh_database().unwrap();
-    let mut system = System::start_on(&database, &[], &[]);
+    let addr = free_addr();
+    let mut system = System::start_on(&database, &[("ADMIN_ADDR", &addr)], &[]);
     let gateway = system.gateway.addr().to_string();
     let users = system.users_addr.to_string();
     assert!(healthcheck("gateway", "HTTP_ADDR", &gateway));
     assert!(healthcheck("users-svc", "RPC_ADDR", &users));
 
     server.stop();
-    assert!(!healthcheck("gateway", "HTTP_ADDR", &gateway));
+    // Clients are better served by a 503 than by a closed port, and no other replica has a database.
+    assert_eq!(create_jane(&system.http), 503);
+    assert!(healthcheck("gateway", "HTTP_ADDR", &gateway));
+    assert_eq!(admin::status(&addr, "/readyz"), 200);
+    // For people, and for what starts after it.
     assert!(!healthcheck("users-svc", "RPC_ADDR", &users));
 }
 

@@ -30,7 +30,7 @@ pub fn document(
     ready(Ok(content(document, "application/json")))
 }
 
-/// `GET /docs`: 308 to the page, whose files lie beside it.
+/// `GET /` and `GET /docs`: 308 to the page, whose files lie beside it.
 pub fn redirect(_: RequestContext) -> Ready<Result<Response, Problem>> {
     let mut response = empty(StatusCode::PERMANENT_REDIRECT);
     set(response.headers_mut(), header::LOCATION, "/docs/");

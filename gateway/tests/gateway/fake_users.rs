@@ -31,8 +31,6 @@ pub enum Answer {
     Unimplemented,
     /// As `Stored`; and each connection ends when it is known to be healthy.
     HangUp,
-    /// As `Stored`; and it takes a moment to say that it is healthy.
-    SlowHealth,
 }
 
 pub const JANES_ID: &str = "0190a3f4-7c3e-7cc8-a1b2-0242ac120002";
@@ -51,8 +49,6 @@ pub struct FakeUsers {
     pub received: Arc<Mutex<Vec<ReceivedCall>>>,
     /// How many there have been.
     pub connections: Arc<AtomicUsize>,
-    /// How often it was asked for its health.
-    pub health_calls: Arc<AtomicUsize>,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
@@ -71,15 +67,12 @@ impl FakeUsers {
         let (log, stopped, answers) = (received.clone(), stop.clone(), answers.to_vec());
         let connections = Arc::new(AtomicUsize::new(0));
         let count = connections.clone();
-        let health_calls = Arc::new(AtomicUsize::new(0));
-        let health_count = health_calls.clone();
         let thread = std::thread::spawn(move || {
             let runtime = LocalRuntime::new();
             let fake = Rc::new(Fake {
                 answers: RefCell::new(answers),
                 received: log,
                 connections: count,
-                health_calls: health_count,
             });
             runtime.unwrap().block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
@@ -97,7 +90,6 @@ impl FakeUsers {
             addr,
             received,
             connections,
-            health_calls,
             stop,
             thread: Some(thread),
         }
@@ -119,7 +111,6 @@ struct Fake {
     answers: RefCell<Vec<Answer>>,
     received: Arc<Mutex<Vec<ReceivedCall>>>,
     connections: Arc<AtomicUsize>,
-    health_calls: Arc<AtomicUsize>,
 }
 
 /// The fake as one connection sees it.
@@ -285,11 +276,7 @@ impl users::Server for FakeConnection {
         mut results: users::HealthResults,
     ) -> Result<(), capnp::Error> {
         results.get().set_serving(true);
-        self.fake.health_calls.fetch_add(1, Ordering::Relaxed);
         let answer = self.fake.answers.borrow()[0];
-        if let Answer::SlowHealth = answer {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
         if let Answer::HangUp = answer {
             // When the answer is out.
             let hang_up = self.hang_up.clone();

@@ -185,7 +185,8 @@ fn head_answers_as_get_without_the_body() {
 fn missing_user_is_404() {
     let (_users, gateway) = answering(&[Answer::Replayed]);
     let response = gateway.get("/users/7");
-    assert_eq!((response.status, &*response.problem()), (404, "blank"));
+    let said = (response.status, &*response.problem());
+    assert_eq!(said, (404, "user-not-found"));
 }
 
 #[test]

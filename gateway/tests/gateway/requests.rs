@@ -90,10 +90,20 @@ fn body_over_64_kib_is_413() {
 #[test]
 fn unknown_path_is_404() {
     let (_users, gateway) = answering(&[Answer::Stored]);
-    for path in ["/", "/user", "/users/1/2", "/livez/x", "/%2e%2e/users"] {
+    for path in ["//", "/user", "/users/1/2", "/livez/x", "/%2e%2e/users"] {
         let response = gateway.get(path);
         let said = (response.status, &*response.problem());
         assert_eq!(said, (404, "blank"), "{path}");
+    }
+}
+
+#[test]
+fn root_leads_to_the_page_that_describes_the_interface() {
+    let (_users, gateway) = answering(&[Answer::Stored]);
+    for path in ["/", "/docs"] {
+        let response = gateway.get(path);
+        let said = (response.status, response.header("location"));
+        assert_eq!(said, (308, Some("/docs/")), "{path}");
     }
 }
 

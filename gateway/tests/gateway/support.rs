@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser as _;
 use gateway::Settings;
+use service_runtime::health::Readiness;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::fake_users::{Answer, FakeUsers, JANES_ID};
@@ -57,7 +58,9 @@ impl Gateway {
         let addr = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
-        let thread = std::thread::spawn(move || gateway::run(&settings, listener, &token));
+        let readiness = Readiness::default();
+        let thread =
+            std::thread::spawn(move || gateway::run(&settings, listener, &readiness, &token));
         Self {
             addr,
             shutdown,

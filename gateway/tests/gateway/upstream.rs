@@ -61,21 +61,6 @@ fn gateway_with_as_many_calls_as_allowed_is_ready() {
 }
 
 #[test]
-fn clients_that_ask_for_readiness_together_cost_one_call() {
-    let users = FakeUsers::start(&[Answer::SlowHealth]);
-    let gateway = Gateway::start(&users, &[]);
-    let asked = || users.health_calls.load(Ordering::Relaxed);
-    let before = asked();
-    std::thread::scope(|scope| {
-        for _ in 0..50 {
-            scope.spawn(|| assert_eq!(gateway.get("/readyz").status, 200));
-        }
-    });
-    // The link asks as well, once a second.
-    assert!(asked() - before <= 6, "{}", asked() - before);
-}
-
-#[test]
 fn gateway_without_a_users_service_answers_503_and_after_a_second_at_once() {
     let gateway = Gateway::start_unready(NOBODY, &[]);
     let start = Instant::now();

@@ -19,14 +19,14 @@ pub fn healthcheck(settings: &Settings) -> ExitCode {
 /// Fails unless the service that listens on `RPC_ADDR` of this machine is serving.
 ///
 /// Over TLS, it shows the service's own certificate and expects one for the same name.
-pub fn ready(settings: &Settings) -> anyhow::Result<()> {
+fn ready(settings: &Settings) -> anyhow::Result<()> {
     let files = settings.tls.files()?;
     let tls = files
         .as_ref()
         .map(ClientTls::mutual_unwatched)
         .transpose()?;
     let ask = async {
-        let stream = TcpStream::connect(health::local_addr(settings.rpc_addr)).await?;
+        let stream = TcpStream::connect(&*health::local_addrs(settings.rpc_addr)).await?;
         let mut system = match tls {
             None => transport::client(stream).system,
             Some(tls) => {

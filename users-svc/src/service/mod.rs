@@ -137,7 +137,7 @@ impl users::Server for UsersService {
         let deadline = Instant::now() + PROBE_TIMEOUT;
         let probes = &self.reads.queues.probes;
         let probe = probes.submit((), deadline, TraceContext::fresh());
-        let serving = self.reads.calls.are_accepted() && probe.await.unwrap_or(false);
+        let serving = self.reads.calls.are_invited() && probe.await.unwrap_or(false);
         results.get().set_serving(serving);
         Ok(())
     }

@@ -1,6 +1,17 @@
 //! Why a statement failed.
 
+use std::sync::LazyLock;
+use std::time::Duration;
+
 use postgres::error::SqlState;
+use service_runtime::throttle::Throttle;
+
+use super::sqlstate::condition_name;
+
+/// Pause between two log lines on the same condition.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
+/// Lines by the name of the condition.
+static LINES: LazyLock<Throttle<&str>> = LazyLock::new(|| Throttle::new(LOG_PAUSE));
 
 /// Why a statement failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,7 +36,9 @@ impl From<&postgres::Error> for StatementError {
     /// Classifies an error (PostgreSQL documentation, appendix A), and logs it.
     fn from(error: &postgres::Error) -> Self {
         let Some(server) = error.as_db_error() else {
-            tracing::warn!(%error, "the connection to PostgreSQL broke");
+            if let Some(left_out) = LINES.admit("the connection broke") {
+                tracing::warn!(%error, left_out, "a connection to PostgreSQL broke");
+            }
             return Self::ConnectionLost;
         };
 
@@ -38,8 +51,11 @@ impl From<&postgres::Error> for StatementError {
             _ if *code == SqlState::LOCK_NOT_AVAILABLE => Self::LockTimeout,
             _ => Self::Failed,
         };
-        // Not the message, which can quote the values of a row.
-        tracing::warn!(code = code.code(), error = ?class, "PostgreSQL refused a statement");
+        let (sqlstate, condition) = (code.code(), condition_name(code));
+        if let Some(left_out) = LINES.admit(condition) {
+            // Not the message, which can quote the values of a row.
+            tracing::warn!(sqlstate, condition, error = ?class, left_out, "PostgreSQL refused a statement");
+        }
         class
     }
 }

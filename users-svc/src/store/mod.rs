@@ -8,6 +8,7 @@ mod error;
 mod insert;
 mod pool;
 mod pool_events;
+mod sqlstate;
 mod statements;
 
 use std::collections::HashMap;
@@ -39,7 +40,7 @@ impl Store {
     /// Does not wait for the server to be there.
     pub fn new(database: &Database, settings: &Settings) -> Self {
         Self {
-            pool: Pool::new(database.connection_manager(), settings),
+            pool: Pool::new(database, settings),
             timeout: settings.database_timeout,
             is_insert_failing: AtomicBool::new(false),
         }

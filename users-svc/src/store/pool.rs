@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use postgres::{Client, error::SqlState};
 use r2d2_postgres::r2d2;
 
-use super::database::{ConnectionManager, within};
+use super::database::{ConnectionManager, Database, within};
 use super::error::StatementError;
-use super::pool_events::{ConnectErrors, PoolGauges};
+use super::pool_events::{ConnectErrors, ConnectionLog, PoolGauges};
 use super::statements::{SqlResult, Statements, TERMINATE_SELF};
 use crate::settings::Settings;
 
@@ -46,17 +46,19 @@ struct Session {
 
 impl Pool {
     /// Does not wait for the server to be there.
-    pub fn new(manager: ConnectionManager, settings: &Settings) -> Self {
+    pub fn new(database: &Database, settings: &Settings) -> Self {
         let timeout = settings.database_timeout;
         let size = u32::try_from(settings.database_pool_size).unwrap_or(u32::MAX);
+        let (manager, server) = (database.connection_manager(), database.server());
         let open = move || {
+            let log = ConnectionLog::new(server);
             r2d2::Pool::builder()
                 .max_size(size)
                 .connection_timeout(timeout)
                 // It would cost a round trip each time; `connection` replaces it.
                 .test_on_check_out(false)
-                .error_handler(Box::new(ConnectErrors::default()))
-                .event_handler(Box::new(PoolGauges::new()))
+                .error_handler(Box::new(ConnectErrors(log.clone())))
+                .event_handler(Box::new(PoolGauges::new(log)))
                 .build_unchecked(manager)
         };
         Self {

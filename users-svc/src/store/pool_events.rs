@@ -1,5 +1,6 @@
 //! What operators see of the pool: gauges of its connections, and why it cannot connect.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::{Counter, Gauge, counter, gauge};
@@ -8,20 +9,27 @@ use r2d2_postgres::r2d2::event::{
     AcquireEvent, CheckinEvent, CheckoutEvent, ReleaseEvent, TimeoutEvent,
 };
 use r2d2_postgres::r2d2::{HandleError, HandleEvent};
+use service_runtime::throttle::Throttle;
+
+/// Pause between two log lines while the pool cannot connect.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 /// Counts the pool's connections (OpenTelemetry semantic conventions for database clients).
 #[derive(Debug)]
 pub struct PoolGauges {
+    log: Arc<ConnectionLog>,
     idle: Gauge,
     used: Gauge,
     timeouts: Counter,
 }
 
 impl PoolGauges {
-    pub fn new() -> Self {
+    /// It tells `log` of new connections.
+    pub fn new(log: Arc<ConnectionLog>) -> Self {
         Self {
-            idle: gauge!("db_client_connection_count", "state" => "idle"),
-            used: gauge!("db_client_connection_count", "state" => "used"),
+            log,
+            idle: gauge!("db_client_connections", "state" => "idle"),
+            used: gauge!("db_client_connections", "state" => "used"),
             timeouts: counter!("db_client_connection_timeouts_total"),
         }
     }
@@ -29,6 +37,7 @@ impl PoolGauges {
 
 impl HandleEvent for PoolGauges {
     fn handle_acquire(&self, _: AcquireEvent) {
+        self.log.connected();
         self.idle.increment(1.0);
     }
 
@@ -52,18 +61,68 @@ impl HandleEvent for PoolGauges {
     }
 }
 
-/// Logs failures to connect, but not each of thousands.
-#[derive(Debug, Default)]
-pub struct ConnectErrors(Mutex<Option<Instant>>);
+/// Logs that the pool cannot connect, but not each of thousands of failures, and that it can again.
+#[derive(Debug)]
+pub struct ConnectionLog {
+    /// Where it connects to, for people.
+    server: String,
+    lines: Throttle<()>,
+    outage: Mutex<Option<Outage>>,
+}
+
+#[derive(Debug)]
+struct Outage {
+    since: Instant,
+    failures: u64,
+}
+
+impl ConnectionLog {
+    pub fn new(server: String) -> Arc<Self> {
+        Arc::new(Self {
+            server,
+            lines: Throttle::new(LOG_PAUSE),
+            outage: Mutex::default(),
+        })
+    }
+
+    fn failed(&self, error: &postgres::Error) {
+        let mut outage = self.outage.lock();
+        let outage = outage.get_or_insert_with(|| Outage {
+            since: Instant::now(),
+            failures: 0,
+        });
+        outage.failures += 1;
+        if self.lines.admit(()).is_some() {
+            let cause = std::error::Error::source(error).map(ToString::to_string);
+            tracing::warn!(
+                server = self.server,
+                %error,
+                cause,
+                failures = outage.failures,
+                "cannot connect to PostgreSQL; still trying"
+            );
+        }
+    }
+
+    fn connected(&self) {
+        if let Some(Outage { since, failures }) = self.outage.lock().take() {
+            let after = since.elapsed();
+            tracing::info!(
+                server = self.server,
+                failures,
+                ?after,
+                "connected to PostgreSQL again"
+            );
+        }
+    }
+}
+
+/// The part of the log that hears of failures.
+#[derive(Debug)]
+pub struct ConnectErrors(pub Arc<ConnectionLog>);
 
 impl HandleError<postgres::Error> for ConnectErrors {
     fn handle_error(&self, error: postgres::Error) {
-        const QUIET: Duration = Duration::from_secs(10);
-        let mut logged = self.0.lock();
-        if logged.is_none_or(|at| at.elapsed() > QUIET) {
-            *logged = Some(Instant::now());
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::warn!(%error, cause, "cannot connect to PostgreSQL; trying on");
-        }
+        self.0.failed(&error);
     }
 }

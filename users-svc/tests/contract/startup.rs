@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use clap::Parser as _;
+use service_runtime::health::Readiness;
 use users_svc::Settings;
 
 use crate::support::{Service, fresh_database};
@@ -55,6 +56,7 @@ fn bad_database_url_is_refused_by_name() {
     let error = users_svc::run(
         &settings,
         listener,
+        &Readiness::default(),
         &tokio_util::sync::CancellationToken::new(),
     )
     .unwrap_err();

@@ -10,6 +10,7 @@ use capnp::ErrorKind;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use clap::Parser as _;
 use postgres_server::Server;
+use service_runtime::health::Readiness;
 use tokio::{net::TcpStream, runtime::LocalRuntime};
 use tokio_util::sync::CancellationToken;
 use users_rpc::transport;
@@ -72,7 +73,9 @@ impl Service {
         let addr = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
-        let thread = std::thread::spawn(move || users_svc::run(&config, listener, &token));
+        let readiness = Readiness::default();
+        let thread =
+            std::thread::spawn(move || users_svc::run(&config, listener, &readiness, &token));
         Self {
             addr,
             url: url.to_owned(),

@@ -51,9 +51,9 @@ impl Folder {
 
 /// The gateway of a system, once it says that it is there.
 fn http(stack: &mut Program) -> Http {
-    let line = stack.wait_for("gateway on http://localhost:");
+    let line = stack.wait_for("HTTP  http://localhost:");
     let port = line.split("localhost:").nth(1).unwrap();
-    Http::new(port.split(';').next().unwrap().parse().unwrap())
+    Http::new(port.parse().unwrap())
 }
 
 /// Creates always the same user: 201 for the first time, 409 afterwards.

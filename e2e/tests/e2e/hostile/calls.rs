@@ -10,7 +10,7 @@ use futures::future::join_all;
 use tokio::{task::yield_now, time::sleep};
 
 use super::{assert_memory_is_bounded, serve_promptly};
-use e2e::metrics::value;
+use e2e::admin::value;
 use e2e::rpc::block_on;
 use e2e::{System, eventually, free_addr, rpc};
 

@@ -5,7 +5,7 @@ use std::{slice, thread};
 
 use e2e::certificates::{Certificates, TlsFiles};
 use e2e::rpc::{self, block_on};
-use e2e::{System, free_addr, metrics, under_load};
+use e2e::{System, admin, free_addr, under_load};
 
 use super::system;
 
@@ -43,7 +43,7 @@ fn link_is_replaced_before_its_certificate_expires_without_a_failed_request() {
     let settings = [&gateway.of_caller()[..], &[("ADMIN_ADDR", &admin)]].concat();
     let service = certificates.issue_for_service();
     let system = System::start_with(&service.of_service(), &settings);
-    let connects = || metrics::value(&admin, "rpc_client_connects_total", &[]);
+    let connects = || admin::value(&admin, "rpc_client_connects_total", &[]);
     let at_first = connects();
 
     let outcomes = under_load(slice::from_ref(&system.http), 4, "replaced", || {

@@ -14,7 +14,7 @@ use users_rpc::users_capnp::{find_user_response, user_directory, users};
 
 use e2e::certificates::{Certificates, TlsFiles};
 use e2e::rpc::{self, block_on};
-use e2e::{System, free_addr, healthcheck_with, metrics};
+use e2e::{System, free_addr, healthcheck_with};
 
 /// A system whose services show certificates, in which `reader` may only read.
 fn system(certificates: &Certificates) -> System {
@@ -170,7 +170,7 @@ fn metric_tells_how_long_certificates_are_valid() {
         (&gateway_admin, "USERS_TLS_CERT"),
         (&gateway_admin, "USERS_TLS_CA"),
     ] {
-        let left = metrics::value(admin, "tls_certificate_expiry_seconds", &[setting]);
+        let left = e2e::admin::value(admin, "tls_certificate_expiry_seconds", &[setting]);
         assert!((3000.0..3700.0).contains(&left), "{setting}: {left}");
     }
 }

@@ -3,6 +3,7 @@
 
 mod balance;
 mod losses;
+mod rollout;
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,8 @@ use std::{fs, slice};
 use tempfile::TempDir;
 
 use e2e::{
-    Http, Outcome, Program, database, eventually, free_port, metrics, start_gateway, start_users,
-    under_load,
+    Http, Outcome, Program, admin, database, eventually, free_addr, free_port, start_gateway,
+    start_users, under_load,
 };
 
 const CLIENTS: usize = 16;
@@ -21,14 +22,19 @@ const CLIENTS: usize = 16;
 const WORKERS: usize = 2;
 const NAME: &str = "users-svc.test";
 
+type Settings = &'static [(&'static str, &'static str)];
+
 /// A gateway, and replicas of the users service on 127.0.0.x behind one name.
 struct Cluster {
     database: String,
+    /// Of the replicas.
+    settings: Settings,
     replicas: Vec<(u8, Program)>,
     port: u16,
     admin: u16,
     hosts: PathBuf,
     gateway: Program,
+    gateway_admin: String,
     http: Http,
     _dir: TempDir,
 }
@@ -45,24 +51,32 @@ fn nss_wrapper() -> PathBuf {
 impl Cluster {
     /// Starts replicas with these last numbers of their addresses.
     fn start(numbers: RangeInclusive<u8>) -> Self {
+        Self::start_with(numbers, &[])
+    }
+
+    /// The same with more settings of each replica.
+    fn start_with(numbers: RangeInclusive<u8>, settings: Settings) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let hosts = dir.path().join("hosts");
         fs::write(&hosts, "").unwrap();
-        let (port, preload) = (free_port(), nss_wrapper());
-        let settings = [
+        let (port, preload, gateway_admin) = (free_port(), nss_wrapper(), free_addr());
+        let of_gateway = [
             ("WORKERS", &*WORKERS.to_string()),
+            ("ADMIN_ADDR", &gateway_admin),
             ("LD_PRELOAD", preload.to_str().unwrap()),
             ("NSS_WRAPPER_HOSTS", hosts.to_str().unwrap()),
         ];
-        let (gateway, http) = start_gateway(&format!("{NAME}:{port}"), &settings);
+        let (gateway, http) = start_gateway(&format!("{NAME}:{port}"), &of_gateway);
 
         let mut cluster = Self {
             database: database::fresh_database(),
+            settings,
             replicas: Vec::new(),
             port,
             admin: free_port(),
             hosts,
             gateway,
+            gateway_admin,
             http,
             _dir: dir,
         };
@@ -78,7 +92,8 @@ impl Cluster {
     fn add(&mut self, number: u8) {
         let addr = format!("127.0.0.{number}:{}", self.port);
         let admin = format!("127.0.0.{number}:{}", self.admin);
-        let users = start_users(&addr, &self.database, &[("ADMIN_ADDR", &admin)]);
+        let settings = [&[("ADMIN_ADDR", &*admin)], self.settings].concat();
+        let users = start_users(&addr, &self.database, &settings);
         self.replicas.push((number, users));
     }
 
@@ -94,17 +109,16 @@ impl Cluster {
 
     /// Waits until each thread of the gateway is connected to each replica.
     fn wait_for_links(&self) {
-        let links = || self.gateway.output().matches("connected to").count();
-        eventually("every thread has its links", || {
-            links() >= self.replicas.len() * WORKERS
-        });
+        let wanted = f64::from(u32::try_from(self.replicas.len() * WORKERS).unwrap());
+        let links = || admin::value(&self.gateway_admin, "rpc_client_links_up", &[]);
+        eventually("every thread has its links", || links() >= wanted);
     }
 
     /// Users that a replica has created.
     fn created(&self, number: u8) -> f64 {
         let admin = format!("127.0.0.{number}:{}", self.admin);
         let labels = ["rpc_method=\"createUser\"", "outcome=\"ok\""];
-        metrics::value(&admin, "rpc_server_call_duration_seconds_count", &labels)
+        admin::value(&admin, "rpc_server_call_duration_seconds_count", &labels)
     }
 
     fn under_load(&self, prefix: &str, meanwhile: impl FnOnce()) -> Vec<Outcome> {

@@ -41,6 +41,11 @@ impl Database {
         parse().map_err(|error| anyhow!("{variable}: {error:#}"))
     }
 
+    /// The servers and the database, as `host:port/database`, for people.
+    pub fn server(&self) -> String {
+        url::describe(&self.config)
+    }
+
     /// The role that connects, when the URL names one.
     pub fn role(&self) -> Option<&str> {
         self.config.get_user()

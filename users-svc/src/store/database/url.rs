@@ -40,6 +40,27 @@ pub fn parse(url: &str, timeout: Duration) -> anyhow::Result<(Config, TlsPolicy)
     Ok((config, policy))
 }
 
+/// The servers and the database, as `host:port/database`, several servers with commas between them.
+pub fn describe(config: &Config) -> String {
+    const DEFAULT_PORT: u16 = 5432;
+    let ports = config.get_ports();
+    let servers = config.get_hosts().iter().enumerate().map(|(index, host)| {
+        // One port is for all hosts.
+        let port = ports.get(index).or(ports.first()).unwrap_or(&DEFAULT_PORT);
+        match host {
+            Host::Tcp(host) if host.contains(':') => format!("[{host}]:{port}"),
+            Host::Tcp(host) => format!("{host}:{port}"),
+            Host::Unix(folder) => format!("{}:{port}", folder.display()),
+        }
+    });
+    // The database is called like the user by default (PostgreSQL documentation, section 34.1.2).
+    let database = config
+        .get_dbname()
+        .or(config.get_user())
+        .unwrap_or_default();
+    format!("{}/{database}", servers.collect::<Vec<_>>().join(","))
+}
+
 /// Has the driver leave the stream to the connector, or not at all.
 fn choose_stream(config: &mut Config) -> anyhow::Result<()> {
     ensure!(
@@ -126,6 +147,23 @@ mod tests {
         let theirs = parse("host=h user=u connect_timeout=7 options='-c work_mem=1MB'").unwrap();
         assert!(theirs.get_options().unwrap().ends_with("-c work_mem=1MB"));
         assert_eq!(theirs.get_connect_timeout(), Some(&Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn description_names_servers_and_database_and_no_password() {
+        for (url, description) in [
+            ("postgres://u:hunter2@h/d", "h:5432/d"),
+            ("postgres://u:hunter2@h", "h:5432/u"),
+            ("host=a,::1 port=1,2 user=u dbname=d", "a:1,[::1]:2/d"),
+            ("host=a,b port=1 user=u dbname=d", "a:1,b:1/d"),
+            ("hostaddr=10.0.0.1 user=u dbname=d", "10.0.0.1:5432/d"),
+            (
+                "host=/run/postgresql user=u dbname=d",
+                "/run/postgresql:5432/d",
+            ),
+        ] {
+            assert_eq!(describe(&parse(url).unwrap()), description, "{url}");
+        }
     }
 
     #[test]

@@ -1,4 +1,14 @@
-//! The metrics of a service, as Prometheus scrapes them.
+//! What a service answers on its `ADMIN_ADDR`: metrics, as Prometheus scrapes them, and probes, as platforms ask.
+
+use ureq::Agent;
+
+/// The status of the response to `GET path`.
+pub fn status(admin: &str, path: &str) -> u16 {
+    let config = Agent::config_builder().http_status_as_error(false);
+    let agent: Agent = config.build().into();
+    let response = agent.get(format!("http://{admin}{path}")).call().unwrap();
+    response.status().as_u16()
+}
 
 /// The samples that the service with this `ADMIN_ADDR` exposes, a line each.
 pub fn scrape(admin: &str) -> Vec<String> {
