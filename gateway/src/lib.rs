@@ -11,6 +11,7 @@ mod fuzz;
 mod healthcheck;
 mod host;
 mod idempotency;
+mod keep_alive;
 mod limits;
 mod probes;
 mod problem;
@@ -87,7 +88,11 @@ pub fn run(
             readiness: readiness.clone(),
             shutdown: shutdown.clone(),
         };
-        HttpWorker::new(tls.clone(), router.into_service())
+        HttpWorker::new(
+            tls.clone(),
+            settings.keep_alive_timeout,
+            router.into_service(),
+        )
     })
 }
 

@@ -1,17 +1,23 @@
 //! HTTP/1.1 connections, with or without TLS: their limits, and how they end.
 
-use std::{convert::Infallible, io, net::IpAddr, pin::pin, rc::Rc, time::Duration};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::{convert::Infallible, io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use credentials::ServerTls;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Version, body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use service_runtime::workers::Worker;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::keep_alive::{Activity, ServedStream, first_bytes};
 use crate::limits::{HEAD_TIMEOUT, MAX_HEAD_KIB};
 use crate::response::Response;
 use crate::write_guard::WriteGuard;
@@ -28,17 +34,27 @@ pub struct Arrival {
     pub peer: IpAddr,
 }
 
+/// What a connection is, and what it is told.
+struct Connection {
+    /// The other end, in canonical form.
+    peer: IpAddr,
+    draining: CancellationToken,
+    place_wanted: Arc<Notify>,
+}
+
 /// Serves the connections of one thread.
 pub struct HttpWorker<S> {
     connections: http1::Builder,
     /// `None`: connections are plain TCP.
     tls: Option<ServerTls>,
+    /// How long a connection may be idle between two requests.
+    keep_alive: Duration,
     service: S,
 }
 
 impl<S> HttpWorker<S> {
     /// A worker whose requests `service` answers. It finds their [`Arrival`] in their extensions.
-    pub fn new(tls: Option<ServerTls>, service: S) -> Self {
+    pub fn new(tls: Option<ServerTls>, keep_alive: Duration, service: S) -> Self {
         let max_head = MAX_HEAD_KIB * 1024;
         let mut connections = http1::Builder::new();
         connections
@@ -49,6 +65,7 @@ impl<S> HttpWorker<S> {
         Self {
             connections,
             tls,
+            keep_alive,
             service,
         }
     }
@@ -59,13 +76,7 @@ where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
     /// Makes the handshake of a connection with TLS, and then serves it.
-    async fn serve_tls(
-        &self,
-        tls: &ServerTls,
-        stream: WriteGuard,
-        peer: IpAddr,
-        draining: CancellationToken,
-    ) {
+    async fn serve_tls(&self, tls: &ServerTls, stream: WriteGuard, connection: Connection) {
         let handshake = async {
             // It comes before the head, and may take as long.
             let accepted = timeout(HEAD_TIMEOUT, tls.accept(stream)).await;
@@ -73,37 +84,91 @@ where
         };
         let accepted = tokio::select! {
             accepted = handshake => accepted,
-            () = grace_is_over(&draining) => return,
+            () = grace_is_over(&connection.draining) => return,
         };
         match accepted {
-            Ok(stream) => self.serve_http(stream, peer, draining).await,
+            Ok(stream) => self.serve_http(stream, connection).await,
             Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
         }
     }
 
+    /// Serves a connection as long as requests come. Between them, when it is idle, it is only a stream.
     async fn serve_http(
         &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin,
-        peer: IpAddr,
-        draining: CancellationToken,
+        mut stream: impl AsyncRead + AsyncWrite + Unpin,
+        connection: Connection,
     ) {
+        let mut grace = pin!(grace_is_over(&connection.draining));
+        let (mut limit, mut is_idle) = (HEAD_TIMEOUT, true);
+        while is_idle {
+            let first = tokio::select! {
+                first = first_bytes(&mut stream, limit, &connection.place_wanted) => first,
+                () = &mut grace => None,
+            };
+            let Some(first) = first else { break };
+            let served = self.serve_requests(first, stream, connection.peer, grace.as_mut());
+            // In a box, whose space is given back when the connection is idle.
+            (stream, is_idle) = Box::pin(served).await;
+            limit = self.keep_alive;
+        }
+        let _ = stream.shutdown().await;
+    }
+
+    /// Serves requests, the first of which begins with `first`, until the connection is idle for a while or ends.
+    /// Returns its stream, and whether another request may come over it.
+    async fn serve_requests<T>(
+        &self,
+        first: Bytes,
+        stream: T,
+        peer: IpAddr,
+        grace: Pin<&mut impl Future<Output = ()>>,
+    ) -> (T, bool)
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let activity = &Activity::default();
         let service = service_fn(|mut request: Request<Incoming>| {
             let version = request.version();
             request.extensions_mut().insert(Arrival { version, peer });
-            self.service.call(request)
+            activity.answer(self.service.call(request))
         });
+        let stream = ServedStream {
+            first,
+            stream,
+            activity,
+        };
         let stream = TokioIo::new(stream);
-        let mut connection = pin!(self.connections.serve_connection(stream, service));
+        let mut connection = self.connections.serve_connection(stream, service);
+
+        let mut may_go_on = false;
         let ended = tokio::select! {
-            ended = &mut connection => ended,
-            () = grace_is_over(&draining) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+            ended = &mut connection => Some(ended),
+            () = grace => None,
+            () = activity.pause() => {
+                may_go_on = true;
+                None
             }
         };
-        if let Err(error) = ended {
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                let requests = activity.requests();
+                Pin::new(&mut connection).graceful_shutdown();
+                // Only a connection that is idle ends at once, and without reading on.
+                let ended = poll_fn(|cx| Poll::Ready(Pin::new(&mut connection).poll(cx))).await;
+                may_go_on &= ended.is_ready() && activity.requests() == requests;
+                match ended {
+                    Poll::Ready(ended) => ended,
+                    Poll::Pending => (&mut connection).await,
+                }
+            }
+        };
+
+        if let Err(error) = &ended {
             tracing::debug!(%error, "an HTTP connection ended early");
         }
+        let stream = connection.into_parts().io.into_inner().stream;
+        (stream, may_go_on && ended.is_ok())
     }
 }
 
@@ -111,7 +176,12 @@ impl<S> Worker for HttpWorker<S>
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + 'static,
 {
-    async fn serve(self: Rc<Self>, stream: TcpStream, draining: CancellationToken) {
+    async fn serve(
+        self: Rc<Self>,
+        stream: TcpStream,
+        draining: CancellationToken,
+        place_wanted: Arc<Notify>,
+    ) {
         let prepared = stream.set_nodelay(true).and_then(|()| stream.peer_addr());
         let peer = match prepared {
             Ok(peer) => peer.ip().to_canonical(),
@@ -120,12 +190,17 @@ where
                 return;
             }
         };
+        let connection = Connection {
+            peer,
+            draining,
+            place_wanted,
+        };
         // Below TLS, where it sees what the peer takes.
         let stream = WriteGuard::new(stream);
         match &self.tls {
-            None => self.serve_http(stream, peer, draining).await,
+            None => self.serve_http(stream, connection).await,
             // In a box, because connections without TLS have no use for its space.
-            Some(tls) => Box::pin(self.serve_tls(tls, stream, peer, draining)).await,
+            Some(tls) => Box::pin(self.serve_tls(tls, stream, connection)).await,
         }
     }
 }

@@ -53,6 +53,18 @@ pub struct Settings {
     #[arg(default_value = "5000", value_parser = milliseconds)]
     pub request_timeout: Duration,
 
+    /// Milliseconds that a connection may be idle between two requests. Less than a proxy in front of the
+    /// gateway allows makes the proxy answer 502 now and then, because it sends a request while the connection
+    /// ends; proxies usually allow 60,000. More keeps connections that nobody needs, which cost little: when
+    /// MAX_CONNECTIONS are open, those that have been idle for longest make room.
+    #[arg(
+        long = "keep-alive-timeout-ms",
+        env = "KEEP_ALIVE_TIMEOUT_MS",
+        value_name = "KEEP_ALIVE_TIMEOUT_MS"
+    )]
+    #[arg(default_value = "75000", value_parser = milliseconds)]
+    pub keep_alive_timeout: Duration,
+
     /// Calls to the users service in flight at once; further requests are answered 503. Too low
     /// refuses what could be served, too high lets an overload slow down everyone.
     #[arg(long, env = "MAX_IN_FLIGHT", default_value = "4096")]

@@ -7,6 +7,7 @@ pub mod health;
 pub mod limits;
 pub mod logging;
 pub mod metrics;
+mod places;
 pub mod process;
 pub mod settings;
 pub mod signals;

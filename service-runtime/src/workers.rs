@@ -7,11 +7,11 @@ use anyhow::{Context as _, anyhow};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalRuntime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tokio::time::{sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{limits, settings::ProcessSettings};
+use crate::{limits, places::Places, settings::ProcessSettings};
 
 pub use crate::limits::raise_open_files_limit;
 
@@ -22,11 +22,13 @@ const MAX_BACKLOG: u16 = 4096;
 /// The work of one thread. A worker is made on its thread and never leaves it.
 pub trait Worker: 'static {
     /// Serves one connection until it ends. Once `draining` is cancelled, finishes what is in flight and
-    /// then ends it.
+    /// then ends it. `place_wanted` tells one of the connections that wait for it that a new connection needs
+    /// its place.
     fn serve(
         self: Rc<Self>,
         stream: TcpStream,
         draining: CancellationToken,
+        place_wanted: Arc<Notify>,
     ) -> impl Future<Output = ()>;
 }
 
@@ -93,18 +95,20 @@ pub fn run<W: Worker>(
     limits::raise_open_files_limit();
 
     let (drain_timeout, make) = (settings.drain_timeout, &make);
+    let places = &Places::new(settings.max_connections);
     thread::scope(|scope| {
         let (mut workers, mut threads) = (Workers::default(), Vec::new());
         for index in 0..count(settings) {
             let accepted = workers.add();
             let thread = thread::Builder::new().name(format!("worker-{index}"));
-            let thread =
-                thread.spawn_scoped(scope, move || work(accepted, drain_timeout, shutdown, make));
+            let thread = thread.spawn_scoped(scope, move || {
+                work(accepted, drain_timeout, shutdown, places, make)
+            });
             threads.push(thread.context("a worker thread cannot start")?);
         }
 
         // When it ends there are no more connections, and the workers drain.
-        let accepting = accept(listener, settings.max_connections, workers, shutdown);
+        let accepting = accept(listener, places, workers, shutdown);
 
         // Whatever ended the accepting, the workers end too.
         shutdown.cancel();
@@ -121,6 +125,7 @@ fn work<W: Worker>(
     mut accepted: mpsc::UnboundedReceiver<Accepted>,
     drain_timeout: Duration,
     shutdown: &CancellationToken,
+    places: &Places,
     make: impl Fn() -> W,
 ) -> anyhow::Result<()> {
     // A worker that fails takes the process down instead of leaving it half alive.
@@ -131,9 +136,10 @@ fn work<W: Worker>(
         let connections = TaskTracker::new();
         while let Some(Accepted { stream, place }) = accepted.recv().await {
             let (worker, draining) = (worker.clone(), shutdown.clone());
+            let place_wanted = places.wanted();
             connections.spawn_local(async move {
                 match TcpStream::from_std(stream) {
-                    Ok(stream) => worker.serve(stream, draining).await,
+                    Ok(stream) => worker.serve(stream, draining, place_wanted).await,
                     Err(error) => tracing::warn!(%error, "a connection cannot be served"),
                 }
                 drop(place);
@@ -155,25 +161,24 @@ fn work<W: Worker>(
 /// Accepts until `shutdown`, and gives connections to the workers.
 fn accept(
     listener: TcpListener,
-    max_connections: usize,
+    places: &Places,
     mut workers: Workers,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let permits = Arc::new(Semaphore::new(max_connections));
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         loop {
             let next = async {
-                // The permit comes first: a connection that could not be served is not accepted.
-                let permit = permits.clone().acquire_owned().await?;
-                anyhow::Ok((next_connection(&listener).await?, permit))
+                // The place comes first: a connection that could not be served is not accepted.
+                let place = places.take().await?;
+                anyhow::Ok((next_connection(&listener).await?, place))
             };
-            let (stream, permit) = tokio::select! {
+            let (stream, place) = tokio::select! {
                 () = shutdown.cancelled() => break,
                 accepted = next => accepted?,
             };
-            if !workers.give(stream, permit) {
+            if !workers.give(stream, place) {
                 break;
             }
         }
@@ -181,14 +186,14 @@ fn accept(
         // The connections that wait in the backlog are served too: closing the listener would reset them.
         let listener = listener.into_std()?;
         for _ in 0..MAX_BACKLOG {
-            let Ok(permit) = permits.clone().try_acquire_owned() else {
+            let Some(place) = places.try_take() else {
                 break;
             };
             let Ok((stream, _)) = listener.accept() else {
                 break;
             };
             stream.set_nonblocking(true)?;
-            workers.give(stream, permit);
+            workers.give(stream, place);
         }
         Ok(())
     })
@@ -219,15 +224,14 @@ mod tests {
     #[test]
     fn connection_goes_to_the_worker_that_has_the_fewest() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let permits = Arc::new(Semaphore::new(10));
+        let places = Places::new(10);
         let mut workers = Workers::default();
         let mut queues = [workers.add(), workers.add()];
         // Gives out so many, and returns what each worker got.
         let mut give = |connections| {
             for _ in 0..connections {
                 let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-                let permit = permits.clone().try_acquire_owned().unwrap();
-                assert!(workers.give(stream, permit));
+                assert!(workers.give(stream, places.try_take().unwrap()));
             }
             let got = |queue: &mut mpsc::UnboundedReceiver<_>| {
                 std::iter::from_fn(|| queue.try_recv().ok()).collect::<Vec<Accepted>>()

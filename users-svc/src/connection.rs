@@ -1,10 +1,11 @@
 //! A connection, from when it is accepted to when it has drained.
 
-use std::{fmt::Display, io::ErrorKind, rc::Rc, time::Duration};
+use std::{fmt::Display, io::ErrorKind, rc::Rc, sync::Arc, time::Duration};
 
 use futures::future::OptionFuture;
 use service_runtime::{logging::one_line, throttle::Throttle, workers::Worker};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -143,7 +144,13 @@ impl UsersWorker {
 }
 
 impl Worker for UsersWorker {
-    async fn serve(self: Rc<Self>, stream: TcpStream, draining: CancellationToken) {
+    /// Links are idle most of the time and wanted all the same, so none makes room for another.
+    async fn serve(
+        self: Rc<Self>,
+        stream: TcpStream,
+        draining: CancellationToken,
+        _place_wanted: Arc<Notify>,
+    ) {
         if let Err(error) = transport::set_socket_options(&stream) {
             return tracing::debug!(%error, "the peer is gone already");
         }

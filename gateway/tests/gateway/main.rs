@@ -7,6 +7,7 @@ mod browsers;
 mod drain;
 mod fake_users;
 mod fuzz;
+mod keep_alive;
 mod limits;
 mod listing;
 mod outcomes;

@@ -1,0 +1,149 @@
+//! Idle connections: they wait for their next request without HTTP's buffers, because most connections are idle.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+/// How often a connection that is being served is looked at. One that has answered nothing since the last
+/// look is parked if it is idle.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long a connection is idle at least before a new one may have its place. A client that has just been
+/// answered probably sends its next request soon.
+const MIN_IDLE: Duration = Duration::from_secs(10);
+/// Bytes that the first read of a request may take; most requests fit. They are on the stack, and only while
+/// it is polled.
+const FIRST_READ: usize = 2048;
+
+/// Waits for the first bytes of a request for as long as `limit`. `None` when none came, or when the connection
+/// has been idle for [`MIN_IDLE`] and its place is wanted.
+pub async fn first_bytes(
+    stream: &mut (impl AsyncRead + Unpin),
+    limit: Duration,
+    place_wanted: &Notify,
+) -> Option<Bytes> {
+    let read = poll_fn(|cx| {
+        let mut space = [MaybeUninit::uninit(); FIRST_READ];
+        let mut buffer = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
+        Poll::Ready(io::Result::Ok(Bytes::copy_from_slice(buffer.filled())))
+    });
+    let is_over = async {
+        sleep(limit.min(MIN_IDLE)).await;
+        tokio::select! {
+            () = sleep(limit.saturating_sub(MIN_IDLE)) => {}
+            () = place_wanted.notified() => {}
+        }
+    };
+    tokio::select! {
+        biased;
+        bytes = read => bytes.ok().filter(|bytes| !bytes.is_empty()),
+        () = is_over => None,
+    }
+}
+
+/// What happens on a connection that is being served.
+#[derive(Default)]
+pub struct Activity {
+    /// Requests that have begun.
+    requests: Cell<u64>,
+    /// Whether a request has no response yet.
+    is_answering: Cell<bool>,
+    /// Whether the connection has not taken all of what was written to it.
+    is_writing: Cell<bool>,
+}
+
+impl Activity {
+    /// Answers a request.
+    pub async fn answer<T>(&self, response: impl Future<Output = T>) -> T {
+        self.requests.set(self.requests() + 1);
+        self.is_answering.set(true);
+        let response = response.await;
+        self.is_answering.set(false);
+        response
+    }
+
+    /// How many requests have begun.
+    pub fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+
+    /// Waits until a connection that has been used seems to be idle.
+    pub async fn pause(&self) {
+        loop {
+            let before = self.requests();
+            sleep(LOOK_EVERY).await;
+            let is_busy = self.is_answering.get() || self.is_writing.get();
+            if before > 0 && before == self.requests() && !is_busy {
+                return;
+            }
+        }
+    }
+}
+
+/// A connection's stream as hyper has it: first the bytes that were read before, then those of the stream. hyper
+/// does not shut it down, so that it can be parked.
+pub struct ServedStream<'a, S> {
+    pub first: Bytes,
+    pub stream: S,
+    pub activity: &'a Activity,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ServedStream<'_, S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        let count = self.first.len().min(buffer.remaining());
+        buffer.put_slice(&self.first[..count]);
+        self.first.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ServedStream<'_, S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.activity.is_writing.set(true);
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.activity.is_writing.set(true);
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// hyper flushes when it has nothing left to write.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.activity.is_writing.set(false);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
