@@ -32,4 +32,5 @@ mod replicas;
 mod settings;
 mod shutdown;
 mod startup;
+mod systemd;
 mod traces;
