@@ -3,6 +3,11 @@
 #   docker build --target users-svc .
 #   docker build --target certs .
 
+# What the labels say, set by a release. Stages take them up at their end, so that a new value builds nothing again.
+ARG VERSION=0.0.0-dev
+ARG REVISION=unknown
+ARG SOURCE=unknown
+
 FROM rust:1-slim-bookworm AS tools
 # cargo-chef builds the dependencies in a layer of their own, which a change of our code does not touch.
 # cargo-auditable lists the dependencies in each binary, for scanners of images.
@@ -26,11 +31,31 @@ FROM gcr.io/distroless/cc-debian12:nonroot AS gateway
 COPY --from=build /src/target/release/gateway /gateway
 EXPOSE 3000
 ENTRYPOINT ["/gateway"]
+ARG VERSION
+ARG REVISION
+ARG SOURCE
+LABEL org.opencontainers.image.title="gateway" \
+      org.opencontainers.image.description="The gateway of the users backend: HTTP in, Cap'n Proto RPC out" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.base.name="gcr.io/distroless/cc-debian12:nonroot" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.source="$SOURCE"
 
 FROM gcr.io/distroless/cc-debian12:nonroot AS users-svc
 COPY --from=build /src/target/release/users-svc /users-svc
 EXPOSE 4001
 ENTRYPOINT ["/users-svc"]
+ARG VERSION
+ARG REVISION
+ARG SOURCE
+LABEL org.opencontainers.image.title="users-svc" \
+      org.opencontainers.image.description="The users service: Cap'n Proto RPC in, PostgreSQL out" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.base.name="gcr.io/distroless/cc-debian12:nonroot" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.source="$SOURCE"
 
 FROM gcr.io/distroless/cc-debian12:nonroot AS certs
 COPY --from=build /src/target/release/stack /stack
