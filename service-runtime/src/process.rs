@@ -48,14 +48,14 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts to export traces, to serve metrics and to handle signals. `service` names it in traces.
-    #[cfg_attr(not(feature = "otlp"), expect(unused_variables))]
+    /// Starts to export traces, to serve metrics and to handle signals. `service` names it in traces and metrics.
     pub fn start(service: &'static str, settings: &ProcessSettings) -> anyhow::Result<Self> {
         #[cfg(feature = "otlp")]
         let exporter = crate::trace::otlp::init(service)?;
         let readiness = Readiness::default();
         if let Some(addr) = settings.admin_addr {
-            metrics::serve(listen("ADMIN_ADDR", addr)?, readiness.clone())?;
+            let listener = listen("ADMIN_ADDR", addr)?;
+            metrics::serve(service, listener, readiness.clone())?;
         }
         Ok(Self {
             shutdown: signals::shutdown_on_signal(settings.shutdown_delay, readiness.clone())?,

@@ -3,6 +3,7 @@
 
 use std::{future::Future, io, net::TcpListener, rc::Rc, sync::Arc, thread, time::Duration};
 
+use ::metrics::{describe_gauge, gauge};
 use anyhow::{Context as _, anyhow};
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -11,7 +12,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tokio::time::{sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{limits, places::Places, settings::ProcessSettings};
+use crate::{limits, metrics, places::Places, settings::ProcessSettings};
 
 pub use crate::limits::raise_open_files_limit;
 
@@ -36,7 +37,37 @@ pub trait Worker: 'static {
 /// until it ends.
 struct Accepted {
     stream: std::net::TcpStream,
-    place: (OwnedSemaphorePermit, Arc<()>),
+    place: (OwnedSemaphorePermit, Arc<()>, OpenConnection),
+}
+
+/// A connection as operators see it: one of the open ones until it is dropped.
+struct OpenConnection;
+
+impl OpenConnection {
+    fn new() -> Self {
+        gauge!("server_open_connections").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        gauge!("server_open_connections").decrement(1.0);
+    }
+}
+
+/// Describes the metrics of connections, and lets them begin at zero.
+fn register_metrics(max_connections: usize) {
+    describe_gauge!(
+        "server_open_connections",
+        "Connections of clients that are open."
+    );
+    describe_gauge!(
+        "server_max_connections",
+        "The most connections that are open at once: MAX_CONNECTIONS. Further ones wait."
+    );
+    gauge!("server_open_connections").increment(0.0);
+    gauge!("server_max_connections").set(metrics::count(max_connections));
 }
 
 /// The workers as the accepting thread sees them.
@@ -66,7 +97,7 @@ impl Workers {
         };
         self.turn = worker + 1;
         let (sender, open) = &self.workers[worker];
-        let place = (permit, open.clone());
+        let place = (permit, open.clone(), OpenConnection::new());
         sender.send(Accepted { stream, place }).is_ok()
     }
 }
@@ -93,6 +124,7 @@ pub fn run<W: Worker>(
     // The standard library asks for 128.
     SockRef::from(&listener).listen(MAX_BACKLOG.into())?;
     limits::raise_open_files_limit();
+    register_metrics(settings.max_connections);
 
     let (drain_timeout, make) = (settings.drain_timeout, &make);
     let places = &Places::new(settings.max_connections);
