@@ -7,6 +7,7 @@ mod rotation;
 
 use std::io::Read as _;
 use std::net::TcpStream;
+use std::time::UNIX_EPOCH;
 
 use capnp::ErrorKind;
 use capnp::capability::FromClientHook as _;
@@ -155,7 +156,7 @@ fn rust_client_that_may_only_read_reads() {
 }
 
 #[test]
-fn metric_tells_how_long_certificates_are_valid() {
+fn metrics_tell_from_when_to_when_certificates_are_valid() {
     let certificates = Certificates::new();
     let (users_admin, gateway_admin) = (free_addr(), free_addr());
     let service = certificates.issue_for_service();
@@ -170,7 +171,13 @@ fn metric_tells_how_long_certificates_are_valid() {
         (&gateway_admin, "USERS_TLS_CERT"),
         (&gateway_admin, "USERS_TLS_CA"),
     ] {
-        let left = e2e::admin::value(admin, "tls_certificate_expiry_seconds", &[setting]);
+        let unix_time = |bound| {
+            let name = format!("tls_certificate_{bound}_timestamp_seconds");
+            e2e::admin::value(admin, &name, &[setting])
+        };
+        let now = UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+        let (age, left) = (now - unix_time("not_before"), unix_time("not_after") - now);
+        assert!((0.0..3700.0).contains(&age), "{setting}: {age}");
         assert!((3000.0..3700.0).contains(&left), "{setting}: {left}");
     }
 }
