@@ -4,11 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering::Relaxed;
 use std::{rc::Rc, time::Duration};
 
-use metrics::{counter, gauge};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use crate::{link::Link, resolver::Resolver};
+use crate::{link::Link, resolver::Resolver, telemetry};
 
 /// How long calls wait for a first link before they fail at once.
 const FAIL_FAST_AFTER: Duration = Duration::from_secs(1);
@@ -78,9 +77,8 @@ impl Balancer {
     }
 
     pub fn add(&self, link: Rc<Link>) {
-        counter!("rpc_client_connects_total").increment(1);
-        // One gauge for the links of all threads.
-        gauge!("rpc_client_links_up").increment(1.0);
+        telemetry::count_connect();
+        telemetry::links_up().increment(1.0);
         let mut links = self.links.borrow_mut();
         if links.is_empty() {
             self.resolver.threads_without_link.fetch_sub(1, Relaxed);
@@ -91,7 +89,7 @@ impl Balancer {
     }
 
     pub fn remove(&self, link: &Rc<Link>) {
-        gauge!("rpc_client_links_up").decrement(1.0);
+        telemetry::links_up().decrement(1.0);
         let mut links = self.links.borrow_mut();
         links.retain(|other| !Rc::ptr_eq(other, link));
         if links.is_empty() {

@@ -33,6 +33,7 @@ mod replica_log;
 mod resolver;
 mod retry;
 mod retry_budget;
+mod telemetry;
 mod types;
 
 pub use backoff::Backoff;

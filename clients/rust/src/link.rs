@@ -6,6 +6,7 @@ use std::{cell::Cell, io, net::SocketAddr, rc::Rc};
 use capnp::ErrorKind;
 use capnp_rpc::{Disconnector, rpc_twoparty_capnp::Side};
 use futures::future::OptionFuture;
+use metrics::Gauge;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinHandle, spawn_local};
@@ -15,6 +16,7 @@ use users_rpc::transport;
 
 use crate::capability::UsersCapability;
 use crate::resolver::Resolver;
+use crate::telemetry::{self, Counted};
 
 /// How long a replica may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
@@ -53,6 +55,8 @@ pub struct Link {
     resolver: Resolver,
     /// The calls in flight.
     pub calls: TaskTracker,
+    /// Those of all links. Finding it for each call would cost more than counting the call.
+    active_calls: Gauge,
     /// When the last response came, or when an idle link got its first call.
     last_response_at: Cell<Instant>,
     /// Whether the last response was neither a refusal nor a failure.
@@ -77,7 +81,7 @@ impl Link {
         }
         let link = self.clone();
         self.calls.spawn_local(async move {
-            let _permit = in_flight_permit;
+            let _in_flight = (in_flight_permit, Counted::new(link.active_calls.clone()));
             let response = call.await;
             link.last_response_at.set(Instant::now());
             // After a refusal or a failure the replica is avoided until it says that it serves.
@@ -166,6 +170,7 @@ impl ConnectedLink {
                     users,
                     resolver,
                     calls: TaskTracker::new(),
+                    active_calls: telemetry::active_calls(),
                     last_response_at: Cell::new(Instant::now()),
                     is_serving: Cell::new(false),
                 });

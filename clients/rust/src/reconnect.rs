@@ -10,6 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::backoff::Backoff;
 use crate::balancer::Balancer;
 use crate::link::{ConnectedLink, Ended, Replica};
+use crate::telemetry::{self, Counted};
 
 /// First pause between attempts to connect.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
@@ -39,6 +40,7 @@ pub async fn keep_links(balancer: Rc<Balancer>) {
 
 /// Keeps a link to a replica until its address is gone.
 async fn keep_link(replica: Replica, balancer: Rc<Balancer>, address_gone: CancellationToken) {
+    let _counted = Counted::new(telemetry::links());
     let addr = replica.addr;
     let mut backoff = Backoff::new(MIN_PAUSE, MAX_PAUSE);
     while !address_gone.is_cancelled() {

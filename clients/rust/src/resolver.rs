@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::endpoints::Endpoints;
 use crate::replica_log::ReplicaLog;
+use crate::telemetry;
 
 /// How long a new replica may go unnoticed.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(2);
@@ -47,6 +48,7 @@ impl Resolver {
     ///
     /// A name that cannot be looked up keeps the addresses that it had.
     pub fn start(endpoints: &Endpoints, tls: Option<ClientTls>) -> Self {
+        telemetry::register();
         let (publish, addresses) = watch::channel(BTreeMap::new());
         let (lookup_requests, requests) = mpsc::sync_channel(1);
         // The first lookup is due at once.

@@ -3,7 +3,6 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use capnp::ErrorKind;
-use metrics::counter;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -11,6 +10,7 @@ use crate::balancer::Balancer;
 use crate::capability::UsersCapability;
 use crate::link::PendingCall;
 use crate::retry_budget::RetryBudget;
+use crate::telemetry::{RetryReason, ShedReason, count_retry, count_shed};
 use crate::types::{CallError, Result};
 
 /// Attempts after the first. More would only add load to a service in trouble.
@@ -106,9 +106,13 @@ impl RetryingCaller {
                     ErrorKind::Unimplemented if !attempt.may_have_written => {
                         return Err(CallError::Unimplemented);
                     }
-                    ErrorKind::Overloaded => (error.to_string(), false, Some("overloaded")),
-                    ErrorKind::Disconnected => (error.to_string(), true, Some("disconnected")),
-                    _ => (error.to_string(), true, Some("failed")),
+                    ErrorKind::Overloaded => {
+                        (error.to_string(), false, Some(RetryReason::Overloaded))
+                    }
+                    ErrorKind::Disconnected => {
+                        (error.to_string(), true, Some(RetryReason::Disconnected))
+                    }
+                    _ => (error.to_string(), true, Some(RetryReason::Failed)),
                 },
             };
             tracing::debug!(cause, retries_left, "a call to the users service failed");
@@ -145,7 +149,7 @@ impl RetryingCaller {
         send: impl Fn(&UsersCapability, Attempt) -> F,
     ) -> std::result::Result<T, Failure> {
         let Some(link) = self.balancer.pick(attempt.service_deadline).await else {
-            count_shed("link_down");
+            count_shed(ShedReason::LinkDown);
             let fault = self.balancer.last_fault();
             let why = format!("the users service cannot be reached: {fault}");
             return Err(Failure::NotSent(why));
@@ -153,7 +157,7 @@ impl RetryingCaller {
         let has_room = link.calls.len() < MAX_CALLS_PER_LINK;
         let permit = has_room.then(|| self.in_flight.clone().try_acquire_owned());
         let Some(Ok(permit)) = permit else {
-            count_shed("in_flight");
+            count_shed(ShedReason::InFlight);
             return Err(Failure::NotSent(
                 "as many calls as allowed are in flight".into(),
             ));
@@ -172,16 +176,16 @@ impl RetryingCaller {
 
     /// Pauses before a retry; returns `false` instead when the pause would take the time that is left, or
     /// the budget is spent.
-    async fn pause_before_retry(&self, reason: &'static str, attempt: Attempt) -> bool {
+    async fn pause_before_retry(&self, reason: RetryReason, attempt: Attempt) -> bool {
         let retry_at = Instant::now() + MAX_PAUSE.mul_f64(fastrand::f64());
         if retry_at >= attempt.service_deadline {
             return false;
         }
         if !self.budget.withdraw() {
-            count_shed("retry_budget");
+            count_shed(ShedReason::RetryBudget);
             return false;
         }
-        counter!("rpc_client_retries_total", "reason" => reason).increment(1);
+        count_retry(reason);
         sleep_until(retry_at).await;
         true
     }
@@ -192,9 +196,4 @@ enum Failure {
     NotSent(String),
     TimedOut,
     Rpc(capnp::Error),
-}
-
-/// Counts a call that was given up to protect the service or this process.
-fn count_shed(reason: &'static str) {
-    counter!("rpc_client_shed_total", "reason" => reason).increment(1);
 }
