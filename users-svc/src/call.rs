@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use capnp::ErrorKind;
 use futures::FutureExt as _;
-use metrics::{Gauge, gauge, histogram};
+use metrics::{Gauge, describe_gauge, describe_histogram, gauge, histogram};
 use service_runtime::health::Readiness;
-use service_runtime::metrics::HistogramFamily;
+use service_runtime::metrics::{HistogramFamily, count};
 use service_runtime::trace::{Span, SpanKind, TraceContext};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
@@ -41,6 +41,7 @@ impl Admission {
     /// may only read get half together.
     pub fn new(max_in_flight: usize, readiness: Readiness) -> Self {
         let half = max_in_flight.div_ceil(2);
+        register_metrics(max_in_flight);
         Self {
             in_flight: Arc::new(Semaphore::new(max_in_flight)),
             readers_in_flight: Arc::new(Semaphore::new(half)),
@@ -68,6 +69,15 @@ impl Admission {
     }
 }
 
+/// The methods that are measured: all but `health`, which is asked all the time.
+const METHODS: [&str; 5] = [
+    "createUser",
+    "getUser",
+    "findUser",
+    "listUsers",
+    "directory",
+];
+
 thread_local! {
     /// By method and outcome.
     static DURATIONS: HistogramFamily<(&'static str, &'static str)> =
@@ -76,6 +86,28 @@ thread_local! {
                 "rpc_server_call_duration_seconds", "rpc_method" => *method, "outcome" => *outcome
             )
         });
+}
+
+/// Describes the metrics of calls, and lets each begin at zero.
+fn register_metrics(max_in_flight: usize) {
+    describe_histogram!(
+        "rpc_server_call_duration_seconds",
+        "How long calls took from their arrival to their answer, refused ones included."
+    );
+    describe_gauge!(
+        "rpc_server_active_calls",
+        "Calls that were let in and have no answer yet."
+    );
+    describe_gauge!(
+        "rpc_server_max_active_calls",
+        "The most calls that are let in at once: MAX_IN_FLIGHT."
+    );
+    gauge!("rpc_server_max_active_calls").set(count(max_in_flight));
+    for method in METHODS {
+        for outcome in ["ok", "overloaded", "failed"] {
+            DURATIONS.with(|durations| durations.register((method, outcome)));
+        }
+    }
 }
 
 /// The calls of one connection.

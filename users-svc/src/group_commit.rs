@@ -288,9 +288,12 @@ impl<Q, A> Batch<Q, A> {
         if !mem::replace(&mut self.has_taken, true) {
             queue.taking -= 1;
         }
-        let jobs = queue.claim(self.group_commit.max_batch, Instant::now());
+        let now = Instant::now();
+        let jobs = queue.claim(self.group_commit.max_batch, now);
         metrics.waiting(queue.waiting.len());
-        metrics.started(jobs.len());
+        if let Some((_, oldest)) = jobs.first() {
+            metrics.taken(jobs.len(), now.duration_since(oldest.queued_at));
+        }
         jobs
     }
 }

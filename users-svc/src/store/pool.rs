@@ -49,16 +49,19 @@ impl Pool {
     pub fn new(database: &Database, settings: &Settings) -> Self {
         let timeout = settings.database_timeout;
         let size = u32::try_from(settings.database_pool_size).unwrap_or(u32::MAX);
-        let (manager, server) = (database.connection_manager(), database.server());
+        let (manager, log) = (
+            database.connection_manager(),
+            ConnectionLog::new(database.server()),
+        );
+        let gauges = PoolGauges::new(log.clone(), size);
         let open = move || {
-            let log = ConnectionLog::new(server);
             r2d2::Pool::builder()
                 .max_size(size)
                 .connection_timeout(timeout)
                 // It would cost a round trip each time; `connection` replaces it.
                 .test_on_check_out(false)
-                .error_handler(Box::new(ConnectErrors(log.clone())))
-                .event_handler(Box::new(PoolGauges::new(log)))
+                .error_handler(Box::new(ConnectErrors(log)))
+                .event_handler(Box::new(gauges))
                 .build_unchecked(manager)
         };
         Self {

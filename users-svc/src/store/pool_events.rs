@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use parking_lot::Mutex;
 use r2d2_postgres::r2d2::event::{
     AcquireEvent, CheckinEvent, CheckoutEvent, ReleaseEvent, TimeoutEvent,
@@ -24,12 +24,27 @@ pub struct PoolGauges {
 }
 
 impl PoolGauges {
-    /// It tells `log` of new connections.
-    pub fn new(log: Arc<ConnectionLog>) -> Self {
+    /// Of a pool with at most `size` connections. It tells `log` of new ones.
+    pub fn new(log: Arc<ConnectionLog>, size: u32) -> Self {
+        describe_gauge!(
+            "db_client_connections",
+            "Connections to PostgreSQL that the pool has open."
+        );
+        describe_gauge!(
+            "db_client_connection_max",
+            "The most connections that the pool opens: DATABASE_POOL_SIZE."
+        );
+        describe_counter!(
+            "db_client_connection_timeouts_total",
+            "Statements that got no connection in time."
+        );
+        gauge!("db_client_connection_max").set(size);
+        let connections =
+            |state| gauge!("db_client_connections", "db_client_connection_state" => state);
         Self {
             log,
-            idle: gauge!("db_client_connections", "state" => "idle"),
-            used: gauge!("db_client_connections", "state" => "used"),
+            idle: connections("idle"),
+            used: connections("used"),
             timeouts: counter!("db_client_connection_timeouts_total"),
         }
     }
