@@ -61,6 +61,8 @@ pub fn run(
     }
 
     limit_socket_memory(&listener)?;
+    telemetry::register_metrics(auth.has_keys());
+    upstream::register_metrics(settings.max_in_flight);
     let resolver = Resolver::start(&settings.users_addr, settings.users_tls.client()?);
     let (links, stopping) = (resolver.clone(), shutdown.clone());
     readiness.set(move || {

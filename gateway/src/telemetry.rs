@@ -6,14 +6,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use metrics::{Gauge, gauge, histogram};
+use metrics::{
+    Gauge, Histogram, SharedString, describe_gauge, describe_histogram, gauge, histogram,
+};
 use service_runtime::logging::one_line;
 use service_runtime::metrics::HistogramFamily;
 use service_runtime::trace::{Span, SpanKind, TraceContext};
 use uuid::Uuid;
-use warp::http::{HeaderMap, HeaderName, Method};
+use warp::http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use crate::auth::principal::Principal;
+use crate::docs::openapi;
 use crate::limits::{MAX_REQUEST_ID_BYTES, is_visible_ascii};
 use crate::probes::is_probe;
 use crate::problem::Problem;
@@ -49,18 +52,43 @@ pub struct ActiveRequest<'a> {
     span: Span,
 }
 
+/// Describes the metrics of requests, and lets each begin at zero for the responses that the OpenAPI document has.
+pub fn register_metrics(has_api_keys: bool) {
+    describe_histogram!(
+        "http_server_request_duration_seconds",
+        "How long requests took from the end of their head to their response."
+    );
+    describe_gauge!(
+        "http_server_active_requests",
+        "Requests that have no response yet."
+    );
+    for (route, method, status) in openapi::responses(has_api_keys) {
+        // Requests with such a head never reach a route.
+        if status != StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE {
+            let _registered = duration(route, method, status.as_u16());
+        }
+    }
+}
+
+fn duration(
+    route: impl Into<SharedString>,
+    method: impl Into<SharedString>,
+    status: u16,
+) -> Histogram {
+    histogram!(
+        "http_server_request_duration_seconds",
+        "http_route" => route.into(),
+        "http_request_method" => method.into(),
+        "http_response_status_code" => status.to_string(),
+    )
+}
+
 impl Telemetry {
     pub fn new() -> Self {
-        let durations = HistogramFamily::new(|(route, method, status): &DurationLabels| {
-            histogram!(
-                "http_server_request_duration_seconds",
-                "http_route" => *route,
-                "http_request_method" => *method,
-                "http_response_status_code" => status.to_string(),
-            )
-        });
         Self {
-            durations,
+            durations: HistogramFamily::new(|(route, method, status): &DurationLabels| {
+                duration(*route, *method, *status)
+            }),
             active: gauge!("http_server_active_requests"),
         }
     }

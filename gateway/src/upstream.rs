@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use metrics::histogram;
-use service_runtime::metrics::HistogramFamily;
+use metrics::{describe_gauge, describe_histogram, gauge, histogram};
+use service_runtime::metrics::{HistogramFamily, count};
 use service_runtime::trace::{Span, SpanKind, TraceContext};
 use tokio::sync::Semaphore;
 use users_client::{
@@ -19,6 +19,27 @@ thread_local! {
                 "rpc_client_call_duration_seconds", "rpc_method" => *method, "outcome" => *outcome
             )
         });
+}
+
+/// The methods that handlers call.
+const METHODS: [&str; 4] = ["createUser", "getUser", "findUser", "listUsers"];
+
+/// Describes the metrics of calls, and lets each begin at zero. At most `max_in_flight` calls are made at once.
+pub fn register_metrics(max_in_flight: usize) {
+    describe_histogram!(
+        "rpc_client_call_duration_seconds",
+        "How long calls of the users service took, retries included."
+    );
+    describe_gauge!(
+        "rpc_client_max_active_calls",
+        "The most calls that are made at once: MAX_IN_FLIGHT."
+    );
+    gauge!("rpc_client_max_active_calls").set(count(max_in_flight));
+    for method in METHODS {
+        for outcome in ["ok", "unavailable", "unknown", "unimplemented"] {
+            DURATIONS.with(|durations| durations.register((method, outcome)));
+        }
+    }
 }
 
 /// The users service as this thread calls it. Clones share the links.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
+use warp::http::StatusCode;
 
 use crate::body::{NewUser, User, UserList};
 use crate::field_error::FieldError;
@@ -43,6 +44,20 @@ pub fn document(has_api_keys: bool) -> &'static str {
     } else {
         &WITHOUT_KEYS
     }
+}
+
+/// The responses in the document, each as the path, the method and the status.
+pub fn responses(has_api_keys: bool) -> Vec<(String, String, StatusCode)> {
+    let document: Value = serde_json::from_str(document(has_api_keys)).unwrap_or_default();
+    let mut responses = Vec::new();
+    for (path, operations) in document["paths"].as_object().into_iter().flatten() {
+        for (method, operation) in operations.as_object().into_iter().flatten() {
+            let documented = operation["responses"].as_object().into_iter().flatten();
+            let statuses = documented.filter_map(|(status, _)| status.parse().ok());
+            responses.extend(statuses.map(|status| (path.clone(), method.to_uppercase(), status)));
+        }
+    }
+    responses
 }
 
 fn build(has_api_keys: bool) -> serde_json::Result<String> {
