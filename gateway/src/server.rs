@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::keep_alive::{Activity, ServedStream, first_bytes};
 use crate::limits::{HEAD_TIMEOUT, MAX_HEAD_KIB};
+use crate::refused_heads::count_refused_head;
 use crate::response::Response;
 use crate::write_guard::WriteGuard;
 
@@ -165,6 +166,7 @@ where
         };
 
         if let Err(error) = &ended {
+            count_refused_head(error);
             tracing::debug!(%error, "an HTTP connection ended early");
         }
         let stream = connection.into_parts().io.into_inner().stream;
