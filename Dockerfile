@@ -23,6 +23,8 @@ FROM tools AS build
 COPY --from=plan /src/recipe.json .
 RUN cargo chef cook $WHAT
 COPY . .
+# The programs tell it in their metrics. Only this last step depends on it.
+ARG REVISION
 RUN cargo auditable build $WHAT
 RUN mkdir -p /certs/ca /certs/users-svc /certs/gateway /certs/reader
 
