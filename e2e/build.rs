@@ -20,6 +20,10 @@ fn main() {
         ),
         ("has_cpp_toolchain", has_cpp_toolchain()),
         ("has_many_open_files", has_many_open_files()),
+        (
+            "has_prometheus",
+            is_on_path("prometheus") && is_on_path("promtool"),
+        ),
     ] {
         println!("cargo::rustc-check-cfg=cfg({cfg})");
         if is_there || everything {

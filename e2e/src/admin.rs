@@ -10,10 +10,15 @@ pub fn status(admin: &str, path: &str) -> u16 {
     response.status().as_u16()
 }
 
+/// All that the service with this `ADMIN_ADDR` exposes, as Prometheus reads it.
+pub fn exposition(admin: &str) -> String {
+    let mut answer = ureq::get(format!("http://{admin}/metrics")).call().unwrap();
+    answer.body_mut().read_to_string().unwrap()
+}
+
 /// The samples that the service with this `ADMIN_ADDR` exposes, a line each.
 pub fn scrape(admin: &str) -> Vec<String> {
-    let mut answer = ureq::get(format!("http://{admin}/metrics")).call().unwrap();
-    let text = answer.body_mut().read_to_string().unwrap();
+    let text = exposition(admin);
     let lines = text
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'));
