@@ -29,7 +29,7 @@ fn build() -> PathBuf {
         .manifest_path(root().join("Cargo.toml"))
         .args(packages.iter().flat_map(|package| ["--package", package]))
         // As the images are built.
-        .features("gateway/otlp users-svc/otlp")
+        .features("otlp")
         .bins()
         .target_dir(profile.parent().unwrap());
     if !cfg!(debug_assertions) {
