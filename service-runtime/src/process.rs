@@ -52,6 +52,8 @@ impl Process {
     pub fn start(service: &'static str, settings: &ProcessSettings) -> anyhow::Result<Self> {
         #[cfg(feature = "otlp")]
         let exporter = crate::trace::otlp::init(service)?;
+        #[cfg(not(feature = "otlp"))]
+        crate::trace::without_otlp::warn_if_told_to_export();
         let readiness = Readiness::default();
         if let Some(addr) = settings.admin_addr {
             let listener = listen("ADMIN_ADDR", addr)?;

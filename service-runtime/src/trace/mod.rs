@@ -4,6 +4,8 @@ mod context;
 #[cfg(feature = "otlp")]
 pub mod otlp;
 mod span;
+#[cfg(not(feature = "otlp"))]
+pub mod without_otlp;
 
 pub use context::{ParseTraceparentError, TraceContext};
 pub use span::{Span, SpanKind};
