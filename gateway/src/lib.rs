@@ -31,7 +31,7 @@ mod write_guard;
 
 use std::{io, net::TcpListener, sync::Arc};
 
-use service_runtime::{health::Readiness, workers};
+use service_runtime::{health::Readiness, trace::ServerAddress, workers};
 use socket2::SockRef;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +74,7 @@ pub fn run(
         links.check_readiness()
     });
 
+    let server = Arc::new(ServerAddress::new(&settings.users_addr.hosts_and_ports()));
     let rate_limiter = settings.rate_limit.map(RateLimiter::new).map(Arc::new);
     let in_flight = Arc::new(Semaphore::new(settings.max_in_flight));
     workers::run(listener, &settings.process, shutdown, || {
@@ -82,13 +83,14 @@ pub fn run(
                 resolver.clone(),
                 in_flight.clone(),
                 settings.request_timeout,
+                server.clone(),
             ),
             auth: auth.clone(),
             rate_limiter: rate_limiter.clone(),
             trusted_proxies: settings.trusted_proxies.clone().unwrap_or_default(),
             cors_origins: settings.cors_origins.clone(),
             over_tls,
-            telemetry: Telemetry::new(),
+            telemetry: Telemetry::new(over_tls),
             readiness: readiness.clone(),
             shutdown: shutdown.clone(),
         };

@@ -27,7 +27,7 @@ use crate::request_context::RequestContext;
 use crate::response::{Response, empty, set};
 use crate::security_headers::set_security_headers;
 use crate::server::Arrival;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{NO_ROUTE, Telemetry};
 use crate::upstream::Users;
 use crate::{docs, probes, users};
 
@@ -45,7 +45,7 @@ macro_rules! routes {
     };
 }
 
-// THE URL map. Templates are labels of metrics and names of spans too. GET takes HEAD as well; OPTIONS,
+// THE URL map. Templates are labels of metrics and in the names of spans too. GET takes HEAD as well; OPTIONS,
 // and 405 with its `Allow`, follow from the table.
 routes! {
     POST "/users"        Scoped(Create) => users::create_user,
@@ -58,9 +58,6 @@ routes! {
     GET  "/docs"         Open           => docs::redirect,
     GET  "/docs/{file}"  Open           => docs::file,
 }
-
-/// The template of requests that match no route.
-const NO_ROUTE: &str = "other";
 
 struct Route {
     method: Method,

@@ -4,7 +4,7 @@
 //! are bounded: routes are templates, and all methods that HTTP does not define share one label.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::{fmt, time::Instant};
 
 use metrics::{
     Gauge, Histogram, SharedString, describe_gauge, describe_histogram, gauge, histogram,
@@ -30,6 +30,12 @@ const METHODS: [&str; 9] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE",
 ];
 
+/// What stands for all other methods.
+const OTHER_METHOD: &str = "_OTHER";
+
+/// What stands for the template of requests that match no route.
+pub const NO_ROUTE: &str = "other";
+
 /// A route's template, a method and a status.
 type DurationLabels = (&'static str, &'static str, u16);
 
@@ -37,6 +43,26 @@ type DurationLabels = (&'static str, &'static str, u16);
 pub struct Telemetry {
     durations: HistogramFamily<DurationLabels>,
     active: Gauge,
+    url_scheme: &'static str,
+}
+
+/// The name of a request's span: method and route, as far as they are known.
+struct SpanName {
+    method: &'static str,
+    route: &'static str,
+}
+
+impl fmt::Display for SpanName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.method {
+            OTHER_METHOD => "HTTP",
+            method => method,
+        })?;
+        match self.route {
+            NO_ROUTE => Ok(()),
+            route => write!(f, " {route}"),
+        }
+    }
 }
 
 /// A request that has no response yet.
@@ -84,16 +110,19 @@ fn duration(
 }
 
 impl Telemetry {
-    pub fn new() -> Self {
+    /// `over_tls`: whether all requests come over TLS.
+    pub fn new(over_tls: bool) -> Self {
         Self {
             durations: HistogramFamily::new(|(route, method, status): &DurationLabels| {
                 duration(*route, *method, *status)
             }),
             active: gauge!("http_server_active_requests"),
+            url_scheme: if over_tls { "https" } else { "http" },
         }
     }
 
-    /// Begins to observe a request to the route with this template.
+    /// Begins to observe a request to the route with this template. Its path is in no span: it may have what
+    /// a client had better not put there, such as an e-mail address.
     pub fn begin(
         &self,
         route: &'static str,
@@ -102,12 +131,16 @@ impl Telemetry {
     ) -> ActiveRequest<'_> {
         self.active.increment(1.0);
         let known = METHODS.into_iter().find(|known| *known == method.as_str());
-        let method = known.unwrap_or("_OTHER");
+        let method = known.unwrap_or(OTHER_METHOD);
 
         let parent = headers.get(TRACEPARENT).and_then(|v| v.to_str().ok());
-        let mut span = Span::start(route, SpanKind::Server, parent.and_then(|p| p.parse().ok()));
-        span.set("http.route", route);
+        let parent = parent.and_then(|parent| parent.parse().ok());
+        let mut span = Span::start(&SpanName { method, route }, SpanKind::Server, parent);
         span.set("http.request.method", method);
+        span.set("url.scheme", self.url_scheme);
+        if route != NO_ROUTE {
+            span.set("http.route", route);
+        }
         ActiveRequest {
             telemetry: self,
             route,
@@ -160,7 +193,8 @@ impl ActiveRequest<'_> {
         self.telemetry.durations.record(labels, elapsed);
         self.span.set("http.response.status_code", status);
         if status >= 500 {
-            self.span.fail(cause.as_deref().unwrap_or_default());
+            let cause = cause.as_deref().unwrap_or_default();
+            self.span.fail(response.status().as_str(), cause);
         }
 
         let duration_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
@@ -191,5 +225,22 @@ fn request_id(headers: &HeaderMap) -> String {
     match given {
         Some(id) if is_visible_ascii(id.as_bytes(), MAX_REQUEST_ID_BYTES) => id.to_owned(),
         _ => Uuid::now_v7().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn span_is_named_by_what_is_known_of_method_and_route() {
+        for (method, route, name) in [
+            ("POST", "/users", "POST /users"),
+            ("GET", NO_ROUTE, "GET"),
+            (OTHER_METHOD, "/users/{id}", "HTTP /users/{id}"),
+            (OTHER_METHOD, NO_ROUTE, "HTTP"),
+        ] {
+            assert_eq!(SpanName { method, route }.to_string(), name);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use metrics::{describe_gauge, describe_histogram, gauge, histogram};
 use service_runtime::metrics::{HistogramFamily, count};
-use service_runtime::trace::{Span, SpanKind, TraceContext};
+use service_runtime::trace::{ServerAddress, Span, SpanKind, TraceContext};
 use tokio::sync::Semaphore;
 use users_client::{
     CallError, CallOptions, CreateOutcome, ListOutcome, LocalClient, NewUser, Resolver, User,
@@ -47,19 +47,27 @@ pub fn register_metrics(max_in_flight: usize) {
 pub struct Users {
     client: LocalClient,
     timeout: Duration,
+    /// The replicas, as spans name them.
+    server: Arc<ServerAddress>,
     /// The span that calls belong under.
     trace: Option<TraceContext>,
 }
 
 impl Users {
     /// Starts links to the replicas that `resolver` finds. Each call gets `timeout` in all, and takes a
-    /// permit of `in_flight`, which all threads share.
+    /// permit of `in_flight`, which all threads share. `server` is where the replicas are, for spans.
     ///
     /// Call it on a thread that runs a tokio local runtime.
-    pub fn new(resolver: Resolver, in_flight: Arc<Semaphore>, timeout: Duration) -> Self {
+    pub fn new(
+        resolver: Resolver,
+        in_flight: Arc<Semaphore>,
+        timeout: Duration,
+        server: Arc<ServerAddress>,
+    ) -> Self {
         Self {
             client: LocalClient::new(resolver, in_flight),
             timeout,
+            server,
             trace: None,
         }
     }
@@ -110,7 +118,7 @@ impl Users {
         call: impl AsyncFnOnce(&CallOptions) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
         let started = Instant::now();
-        let mut span = Span::start(method, SpanKind::Client, self.trace);
+        let mut span = self.start_span(method);
         let options = CallOptions {
             timeout: self.timeout,
             traceparent: span.context().to_string(),
@@ -125,8 +133,18 @@ impl Users {
         };
         DURATIONS.with(|durations| durations.record((method, outcome), started.elapsed()));
         if let Err(error) = &result {
-            span.fail(&error.to_string());
+            span.fail(outcome, &error.to_string());
         }
         result
+    }
+
+    /// Begins the span of a call (OpenTelemetry semantic conventions for RPC).
+    fn start_span(&self, method: &'static str) -> Span {
+        let rpc_method = format_args!("users.Users/{method}");
+        let mut span = Span::start(&rpc_method, SpanKind::Client, self.trace);
+        span.set("rpc.system.name", "capnp");
+        span.set("rpc.method", rpc_method);
+        self.server.set_on(&mut span);
+        span
     }
 }

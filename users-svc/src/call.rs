@@ -77,6 +77,12 @@ const METHODS: [&str; 5] = [
     "listUsers",
     "directory",
 ];
+/// The interface of the contract that a method belongs to.
+#[derive(Clone, Copy, Debug)]
+pub enum Interface {
+    Users,
+    UserDirectory,
+}
 
 thread_local! {
     /// By method and outcome.
@@ -165,12 +171,13 @@ impl Calls {
     /// Runs a call within the limits. `parent` is the caller's span; `call` gets the one to do its work under.
     pub async fn run(
         &self,
+        interface: Interface,
         method: &'static str,
         parent: Option<TraceContext>,
         call: impl AsyncFnOnce(TraceContext) -> Result<(), capnp::Error>,
     ) -> Result<(), capnp::Error> {
         let begin = Instant::now();
-        let mut span = Span::start(method, SpanKind::Server, parent);
+        let mut span = start_span(interface, method, parent);
         let trace = span.context();
 
         let answered = match self.admit() {
@@ -184,7 +191,7 @@ impl Calls {
             Err(_) => "failed",
         };
         if answered.is_err() {
-            span.fail(outcome);
+            span.fail(outcome, "");
         }
         // Why it failed is in the log already, and the caller says whose request it was.
         tracing::debug!(trace_id = trace.trace_id(), method, outcome, "call");
@@ -212,6 +219,15 @@ impl Calls {
             _token: self.in_flight.token(),
         })
     }
+}
+
+/// Begins the span of a call (OpenTelemetry semantic conventions for RPC).
+fn start_span(interface: Interface, method: &'static str, parent: Option<TraceContext>) -> Span {
+    let rpc_method = format_args!("users.{interface:?}/{method}");
+    let mut span = Span::start(&rpc_method, SpanKind::Server, parent);
+    span.set("rpc.system.name", "capnp");
+    span.set("rpc.method", rpc_method);
+    span
 }
 
 /// Turns a panic into a failure of this call only. Unwinding into the RPC system would end the connection

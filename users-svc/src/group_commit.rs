@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use service_runtime::trace::{Span, SpanKind, TraceContext};
+use service_runtime::trace::{Span, TraceContext};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{spawn_blocking, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
+use crate::batch_kind::{self, BatchKind};
 use crate::batch_metrics::BatchMetrics;
 use crate::claim::Claim;
 use crate::outcome::{BatchResults, CallFailure};
@@ -26,7 +27,7 @@ const SLOW_BATCH: Duration = Duration::from_millis(10);
 
 /// A queue of calls `Q` from all threads of the process, and the statement that answers batches of them.
 pub struct GroupCommit<Q, A> {
-    name: &'static str,
+    kind: BatchKind,
     queue: Mutex<Queue<Q, A>>,
     max_batch: usize,
     max_running: usize,
@@ -65,16 +66,16 @@ type AnswerSender<A> = mpsc::UnboundedSender<Vec<(Reply<A>, Result<A, CallFailur
 
 impl<Q: Send + 'static, A: Send + 'static> GroupCommit<Q, A> {
     /// Batches of at most `max_batch` queries are run by `execute`, on the blocking pool: one at a time,
-    /// and up to `max_running` when a full batch waits beside it or it is slow. `name` says in metrics
-    /// and traces what the batches do.
+    /// and up to `max_running` when a full batch waits beside it or it is slow. `kind` says what they do.
     ///
     /// The queue itself is unbounded: limit the calls in flight.
     pub fn new(
-        name: &'static str,
+        kind: impl Into<BatchKind>,
         max_batch: usize,
         max_running: usize,
         execute: impl Fn(Take<Q>) -> BatchResults<A> + Send + Sync + 'static,
     ) -> Arc<Self> {
+        let kind = kind.into();
         Arc::new(Self {
             queue: Mutex::new(Queue {
                 waiting: VecDeque::new(),
@@ -83,8 +84,8 @@ impl<Q: Send + 'static, A: Send + 'static> GroupCommit<Q, A> {
             }),
             max_batch,
             max_running,
-            name,
-            metrics: BatchMetrics::new(name),
+            metrics: BatchMetrics::new(kind.name),
+            kind,
             execute: Box::new(execute),
         })
     }
@@ -262,9 +263,7 @@ impl<Q, A> Batch<Q, A> {
                 query
             };
             let queries = self.take().into_iter().map(take).collect();
-            // The batch belongs to many traces, so its span is the root of its own and links to them.
-            span = (!traces.is_empty())
-                .then(|| Span::linked(group_commit.name, SpanKind::Client, None, &traces));
+            span = (!traces.is_empty()).then(|| group_commit.kind.start_span(&traces));
             queries
         };
 
@@ -274,9 +273,7 @@ impl<Q, A> Batch<Q, A> {
             return tracing::error!("a batch panicked");
         };
 
-        if let Some(span) = span {
-            span.end();
-        }
+        batch_kind::end_span(span, &results);
         group_commit.metrics.ended(begin.elapsed());
         answer(callers, results);
     }

@@ -4,6 +4,7 @@
 //! serve connections.
 
 mod access;
+mod batch_kind;
 mod batch_metrics;
 mod call;
 mod claim;
@@ -58,7 +59,7 @@ pub fn run(
         .then(|| settings.migrator())
         .transpose()?;
     let store = Arc::new(Store::new(&database, settings));
-    let queues = Queues::new(settings, &store);
+    let queues = Queues::new(settings, &store, database.batch_target());
     let admission = Admission::new(settings.max_in_flight, readiness.clone());
     let opened = admission.clone();
     readiness.set(move || {

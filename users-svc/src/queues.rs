@@ -6,6 +6,7 @@ use service_runtime::trace::TraceContext;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::batch_kind::{BatchKind, BatchTarget};
 use crate::group_commit::{GroupCommit, Handle};
 use crate::outcome::{CallFailure, InsertOutcome};
 use crate::settings::Settings;
@@ -37,8 +38,11 @@ pub struct QueueHandles {
 }
 
 impl Queues {
-    /// Queues in front of `store`, each of which uses at most half of the pool's connections.
-    pub fn new(settings: &Settings, store: &Arc<Store>) -> Self {
+    /// Queues in front of `store`, each of which uses at most half of the pool's connections. `target` is its
+    /// database, for spans.
+    pub fn new(settings: &Settings, store: &Arc<Store>, target: BatchTarget) -> Self {
+        let target = Arc::new(target);
+        let kind = |name| BatchKind::new(name, &target);
         let max_batch = settings.max_batch;
         let half = settings.database_pool_size.div_ceil(2);
         let clones = || store.clone();
@@ -46,29 +50,32 @@ impl Queues {
         let (gets, finds, pages) = (clones(), clones(), clones());
 
         Self {
-            inserts: GroupCommit::new("INSERT users", max_batch, half, move |take| {
+            inserts: GroupCommit::new(kind("INSERT users"), max_batch, half, move |take| {
                 inserts.insert(take)
             }),
             // Each waits for someone else, and nobody waits with it.
             contended_inserts: GroupCommit::new(
-                "INSERT contended user",
+                kind("INSERT contended user"),
                 1,
                 half.div_ceil(2),
                 move |take| contended.insert_patiently(take),
             ),
 
-            gets: GroupCommit::new("SELECT users by id", max_batch, half, move |take| {
+            gets: GroupCommit::new(kind("SELECT users by id"), max_batch, half, move |take| {
                 gets.get(take)
             }),
-            finds: GroupCommit::new("SELECT users by e-mail", max_batch, half, move |take| {
-                finds.find(take)
-            }),
+            finds: GroupCommit::new(
+                kind("SELECT users by e-mail"),
+                max_batch,
+                half,
+                move |take| finds.find(take),
+            ),
             // A page has a statement of its own.
-            pages: GroupCommit::new("SELECT page of users", 1, half, move |take| {
+            pages: GroupCommit::new(kind("SELECT page of users"), 1, half, move |take| {
                 pages.pages(take)
             }),
             // However many ask at once, the database is asked once.
-            probes: GroupCommit::new("SELECT writable", usize::MAX, 1, move |take| {
+            probes: GroupCommit::new(kind("SELECT writable"), usize::MAX, 1, move |take| {
                 let is_writable = probes.is_writable();
                 vec![Ok(is_writable); take().len()]
             }),

@@ -13,6 +13,18 @@ pub struct Endpoints(pub(crate) Vec<String>);
 )]
 pub struct ParseEndpointsError;
 
+impl Endpoints {
+    /// Each as its host, without brackets, and its port.
+    pub fn hosts_and_ports(&self) -> Vec<(&str, u16)> {
+        let endpoints = self.0.iter().filter_map(|endpoint| {
+            let (host, port) = endpoint.rsplit_once(':')?;
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            Some((host, port.parse().ok()?))
+        });
+        endpoints.collect()
+    }
+}
+
 impl FromStr for Endpoints {
     type Err = ParseEndpointsError;
 
@@ -51,6 +63,8 @@ mod tests {
         ] {
             assert_eq!(good.parse::<Endpoints>().unwrap().to_string(), good);
         }
+        let two: Endpoints = "[::1]:4001,b:2".parse().unwrap();
+        assert_eq!(two.hosts_and_ports(), [("::1", 4001), ("b", 2)]);
         for bad in [
             "",
             "users-svc",

@@ -38,9 +38,9 @@ fn trace_goes_through_to_the_batch_and_out_to_a_collector() {
         let found = spans.find(|s| s.name == name && hex(&s.parent_span_id) == parent);
         found.unwrap_or_else(|| panic!("no {name} under {parent}: {ours:#?}"))
     };
-    let request = named("/users", CALLER);
-    let client = named("createUser", &hex(&request.span_id));
-    let server = named("createUser", &hex(&client.span_id));
+    let request = named("POST /users", CALLER);
+    let client = named("users.Users/createUser", &hex(&request.span_id));
+    let server = named("users.Users/createUser", &hex(&client.span_id));
     let [link] = &batch.links[..] else {
         panic!("{batch:#?}")
     };

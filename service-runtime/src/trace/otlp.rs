@@ -3,7 +3,7 @@
 //! The other variables of the OpenTelemetry SDK work too: `OTEL_TRACES_SAMPLER`,
 //! `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_BSP_*`.
 
-use std::{env, sync::OnceLock, time::Duration};
+use std::{env, fmt::Display, sync::OnceLock, time::Duration};
 
 use opentelemetry::trace::{
     Link, Span as _, SpanBuilder, SpanContext, SpanKind as OtelKind, Status, TraceContextExt as _,
@@ -13,7 +13,7 @@ use opentelemetry::{Context, KeyValue, SpanId, TraceFlags, TraceId};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
 
-use crate::trace::{SpanKind, TraceContext};
+use crate::trace::{Attribute, SpanKind, TraceContext};
 
 /// How long the last spans may take at the end of the process, whatever the collector does.
 const LAST_EXPORT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -59,7 +59,7 @@ pub struct ExportedSpan(Span);
 
 /// Begins a span; `None` when this process exports nothing.
 pub fn start(
-    name: &'static str,
+    name: &dyn Display,
     kind: SpanKind,
     parent: Option<TraceContext>,
     links: &[TraceContext],
@@ -71,7 +71,7 @@ pub fn start(
     let links = links
         .iter()
         .map(|link| Link::with_context(span_context(*link)));
-    let span = SpanBuilder::from_name(name)
+    let span = SpanBuilder::from_name(name.to_string())
         .with_kind(match kind {
             SpanKind::Server => OtelKind::Server,
             SpanKind::Client => OtelKind::Client,
@@ -99,8 +99,12 @@ fn span_context(context: TraceContext) -> SpanContext {
 
 impl ExportedSpan {
     /// Sets an attribute.
-    pub fn set(&mut self, name: &'static str, value: String) {
-        self.0.set_attribute(KeyValue::new(name, value));
+    pub fn set(&mut self, name: &'static str, value: Attribute) {
+        self.0.set_attribute(match value {
+            Attribute::Text(text) => KeyValue::new(name, text.to_owned()),
+            Attribute::Format(text) => KeyValue::new(name, text.to_string()),
+            Attribute::Number(number) => KeyValue::new(name, number),
+        });
     }
 
     /// Sets the status to an error.

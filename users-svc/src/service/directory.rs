@@ -10,6 +10,7 @@ use users_rpc::users_capnp::user_directory::{
 };
 
 use super::reads::Reads;
+use crate::call::Interface;
 
 /// A directory, which can be revoked while others hold it.
 pub struct Directory {
@@ -23,10 +24,19 @@ struct Handle {
 }
 
 impl Directory {
+    fn new(reads: Reads, is_revoked: Rc<Cell<bool>>) -> Self {
+        Self {
+            reads: Reads {
+                interface: Interface::UserDirectory,
+                ..reads
+            },
+            is_revoked,
+        }
+    }
+
     /// A directory that lasts as long as its connection.
     pub fn lasting(reads: Reads) -> user_directory::Client {
-        let is_revoked = Rc::default();
-        capnp_rpc::new_client(Self { reads, is_revoked })
+        capnp_rpc::new_client(Self::new(reads, Rc::default()))
     }
 
     /// A directory, and the handle that keeps it from being revoked.
@@ -35,7 +45,7 @@ impl Directory {
         let handle = Handle {
             is_revoked: is_revoked.clone(),
         };
-        let directory = Self { reads, is_revoked };
+        let directory = Self::new(reads, is_revoked);
         (
             capnp_rpc::new_client(directory),
             capnp_rpc::new_client(handle),

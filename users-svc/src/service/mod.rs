@@ -16,8 +16,9 @@ use users_rpc::users_capnp::users::{
     ListUsersResults,
 };
 
+use crate::call::{Calls, Interface};
 use crate::outcome::{CallFailure, InsertOutcome};
-use crate::{access::Role, call::Calls, queues::QueueHandles};
+use crate::{access::Role, queues::QueueHandles};
 use directory::Directory;
 use messages::{CallContext, FieldError, len, read_new_user, set_field_errors, set_user};
 use reads::Reads;
@@ -27,7 +28,11 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The capability that a connection offers to a peer of this role.
 pub fn bootstrap(role: Role, calls: Rc<Calls>, queues: Rc<QueueHandles>) -> Client {
-    let reads = Reads { calls, queues };
+    let reads = Reads {
+        calls,
+        queues,
+        interface: Interface::Users,
+    };
     match role {
         Role::CreatesAndReads => {
             let users: users::Client = capnp_rpc::new_client(UsersService { reads });
@@ -80,7 +85,7 @@ impl users::Server for UsersService {
         };
         self.reads
             .calls
-            .run("createUser", context.parent, create)
+            .run(Interface::Users, "createUser", context.parent, create)
             .await
     }
 
@@ -125,7 +130,7 @@ impl users::Server for UsersService {
         };
         self.reads
             .calls
-            .run("directory", context.parent, make)
+            .run(Interface::Users, "directory", context.parent, make)
             .await
     }
 

@@ -8,7 +8,7 @@ use users_rpc::users_capnp::user_directory::{
 };
 
 use super::messages::{CallContext, len, read_page, set_field_errors, set_user};
-use crate::call::Calls;
+use crate::call::{Calls, Interface};
 use crate::queues::QueueHandles;
 use crate::user::{Email, UserId};
 
@@ -17,6 +17,8 @@ use crate::user::{Email, UserId};
 pub struct Reads {
     pub calls: Rc<Calls>,
     pub queues: Rc<QueueHandles>,
+    /// Which of both is called.
+    pub interface: Interface,
 }
 
 impl Reads {
@@ -40,7 +42,9 @@ impl Reads {
             }
             Ok(())
         };
-        self.calls.run("getUser", context.parent, get).await
+        self.calls
+            .run(self.interface, "getUser", context.parent, get)
+            .await
     }
 
     pub async fn find_user(
@@ -66,7 +70,9 @@ impl Reads {
             }
             Ok(())
         };
-        self.calls.run("findUser", context.parent, find).await
+        self.calls
+            .run(self.interface, "findUser", context.parent, find)
+            .await
     }
 
     pub async fn list_users(
@@ -104,6 +110,8 @@ impl Reads {
             }
             Ok(())
         };
-        self.calls.run("listUsers", context.parent, list).await
+        self.calls
+            .run(self.interface, "listUsers", context.parent, list)
+            .await
     }
 }

@@ -12,7 +12,9 @@ use std::time::Duration;
 use anyhow::anyhow;
 use postgres::{Client, Config};
 use r2d2_postgres::PostgresConnectionManager;
+use service_runtime::trace::ServerAddress;
 
+use crate::batch_kind::BatchTarget;
 use connector::Connector;
 pub use durability::{take_durability_warning, warn_unless_durable};
 pub use roles::{ensure_sufficient, grant, may_read, warn_if_excessive};
@@ -44,6 +46,15 @@ impl Database {
     /// The servers and the database, as `host:port/database`, for people.
     pub fn server(&self) -> String {
         url::describe(&self.config)
+    }
+
+    /// What batches say of it in their spans.
+    pub fn batch_target(&self) -> BatchTarget {
+        BatchTarget {
+            server: ServerAddress::new(&url::servers(&self.config)),
+            namespace: url::database(&self.config).to_owned(),
+            collection: "users",
+        }
     }
 
     /// The role that connects, when the URL names one.

@@ -42,23 +42,38 @@ pub fn parse(url: &str, timeout: Duration) -> anyhow::Result<(Config, TlsPolicy)
 
 /// The servers and the database, as `host:port/database`, several servers with commas between them.
 pub fn describe(config: &Config) -> String {
+    let describe = |(host, port): (String, u16)| {
+        if host.contains(':') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        }
+    };
+    let servers: Vec<_> = servers(config).into_iter().map(describe).collect();
+    format!("{}/{}", servers.join(","), database(config))
+}
+
+/// The host, or the folder of the socket, and the port of each server.
+pub fn servers(config: &Config) -> Vec<(String, u16)> {
     const DEFAULT_PORT: u16 = 5432;
     let ports = config.get_ports();
     let servers = config.get_hosts().iter().enumerate().map(|(index, host)| {
+        let host = match host {
+            Host::Tcp(host) => host.clone(),
+            Host::Unix(folder) => folder.display().to_string(),
+        };
         // One port is for all hosts.
-        let port = ports.get(index).or(ports.first()).unwrap_or(&DEFAULT_PORT);
-        match host {
-            Host::Tcp(host) if host.contains(':') => format!("[{host}]:{port}"),
-            Host::Tcp(host) => format!("{host}:{port}"),
-            Host::Unix(folder) => format!("{}:{port}", folder.display()),
-        }
+        let port = ports.get(index).or(ports.first());
+        (host, *port.unwrap_or(&DEFAULT_PORT))
     });
-    // The database is called like the user by default (PostgreSQL documentation, section 34.1.2).
-    let database = config
-        .get_dbname()
-        .or(config.get_user())
-        .unwrap_or_default();
-    format!("{}/{database}", servers.collect::<Vec<_>>().join(","))
+    servers.collect()
+}
+
+/// The name of the database.
+pub fn database(config: &Config) -> &str {
+    // It is called like the user by default (PostgreSQL documentation, section 34.1.2).
+    let database = config.get_dbname().or(config.get_user());
+    database.unwrap_or_default()
 }
 
 /// Has the driver leave the stream to the connector, or not at all.
