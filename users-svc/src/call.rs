@@ -77,6 +77,7 @@ const METHODS: [&str; 5] = [
     "listUsers",
     "directory",
 ];
+
 /// The interface of the contract that a method belongs to.
 #[derive(Clone, Copy, Debug)]
 pub enum Interface {

@@ -18,12 +18,12 @@ fn variables(command: &clap::Command) -> BTreeSet<String> {
         .collect()
 }
 
-/// The variables of an example file, those that are commented out included.
+/// The variables of an example file, those that are commented out included, and those of libraries not.
 fn example(path: &str) -> BTreeSet<String> {
     let name = |line: &str| {
         let (name, _) = line.trim_start_matches("# ").split_once('=')?;
         let is_name = name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
-        is_name.then(|| name.to_owned())
+        (is_name && !name.starts_with("OTEL_")).then(|| name.to_owned())
     };
     read(path).lines().filter_map(name).collect()
 }

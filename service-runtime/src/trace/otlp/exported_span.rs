@@ -1,58 +1,16 @@
-//! Spans exported by OTLP, over HTTP with protobuf, when `OTEL_EXPORTER_OTLP_ENDPOINT` is set.
-//!
-//! The other variables of the OpenTelemetry SDK work too: `OTEL_TRACES_SAMPLER`,
-//! `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_BSP_*`.
+//! A span of the OpenTelemetry SDK.
 
-use std::{env, fmt::Display, sync::OnceLock, time::Duration};
+use std::fmt::Display;
 
 use opentelemetry::trace::{
     Link, Span as _, SpanBuilder, SpanContext, SpanKind as OtelKind, Status, TraceContextExt as _,
-    TraceState, Tracer as _, TracerProvider as _,
+    TraceState, Tracer as _,
 };
 use opentelemetry::{Context, KeyValue, SpanId, TraceFlags, TraceId};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
+use opentelemetry_sdk::trace::Span;
 
+use super::TRACER;
 use crate::trace::{Attribute, SpanKind, TraceContext};
-
-/// How long the last spans may take at the end of the process, whatever the collector does.
-const LAST_EXPORT_TIMEOUT: Duration = Duration::from_millis(500);
-
-static TRACER: OnceLock<SdkTracer> = OnceLock::new();
-
-/// Exports the last spans when it is dropped.
-pub struct Exporter(SdkTracerProvider);
-
-impl Drop for Exporter {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.shutdown_with_timeout(LAST_EXPORT_TIMEOUT) {
-            tracing::warn!(%error, "the last spans could not be exported");
-        }
-    }
-}
-
-/// Starts exporting the spans of `service`, if an endpoint is set. Hold the exporter until the process
-/// ends.
-pub fn init(service: &'static str) -> anyhow::Result<Option<Exporter>> {
-    let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-    if !is_set("OTEL_EXPORTER_OTLP_ENDPOINT") && !is_set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") {
-        return Ok(None);
-    }
-
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
-        .with_http()
-        .build()?;
-    let mut resource = Resource::builder();
-    if !is_set("OTEL_SERVICE_NAME") {
-        resource = resource.with_service_name(service);
-    }
-    let provider = SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
-        .with_resource(resource.build())
-        .build();
-    let _ = TRACER.set(provider.tracer(service));
-    Ok(Some(Exporter(provider)))
-}
 
 /// A span of the SDK, exported when it is dropped.
 pub struct ExportedSpan(Span);
