@@ -1,5 +1,6 @@
 //! Where PostgreSQL's programs are on this machine, or what to do when it has none.
 
+use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -32,15 +33,16 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// The newest on this machine; of version `data_version`, when data of that version exist. Where there are none,
-    /// a portable build is downloaded.
+    /// The first on the PATH, so that a user can choose, or else the newest on this machine; of version
+    /// `data_version`, when data of that version exist. Where there are none, a portable build is downloaded.
     pub fn find(data_version: Option<&str>) -> anyhow::Result<Self> {
         let path = env::var_os("PATH").unwrap_or_default();
-        let places = PLACES.iter().flat_map(|place| expand(place));
-        let folders = env::split_paths(&path).chain(places);
         let portable = Portable::from_env()?;
-        let folders = folders.chain(portable.programs());
-        let mut found: Vec<_> = folders.filter_map(|dir| installed(&dir)).collect();
+        let places = PLACES.iter().flat_map(|place| expand(place));
+        let elsewhere = places.chain(portable.programs());
+        let on_path = env::split_paths(&path).filter_map(|dir| installed(&dir));
+        let elsewhere = elsewhere.filter_map(|dir| installed(&dir));
+        let mut found = in_order(on_path.collect(), elsewhere.collect());
         if found.is_empty() {
             let downloaded = portable.download(|dir| installed(dir).is_some());
             let downloaded = downloaded.map_err(|error| {
@@ -56,19 +58,26 @@ impl Binaries {
     }
 }
 
-fn choose(mut found: Vec<Binaries>, data_version: Option<&str>) -> anyhow::Result<Binaries> {
-    found.sort_by_key(|binaries| binaries.major);
-    let Some(newest) = found.last().map(|binaries| binaries.version.clone()) else {
+/// All installations, the one to prefer first: those on the PATH as it names them, then the others from the newest.
+fn in_order(mut on_path: Vec<Binaries>, mut elsewhere: Vec<Binaries>) -> Vec<Binaries> {
+    elsewhere.sort_by_key(|binaries| Reverse(binaries.major));
+    on_path.append(&mut elsewhere);
+    on_path
+}
+
+/// The first of `found` that can run data of version `data_version`.
+fn choose(found: Vec<Binaries>, data_version: Option<&str>) -> anyhow::Result<Binaries> {
+    let Some(preferred) = found.first().map(|binaries| binaries.version.clone()) else {
         bail!(
             "there is no PostgreSQL server on this machine. {}",
             other_ways()
         )
     };
     let fits = |b: &Binaries| data_version.is_none_or(|version| version == b.major.to_string());
-    found.into_iter().rfind(fits).with_context(|| {
+    found.into_iter().find(fits).with_context(|| {
         let version = data_version.unwrap_or_default();
         format!(
-            "the data directory was made by PostgreSQL {version}, and this machine has {newest}: \
+            "the data directory was made by PostgreSQL {version}, and this machine has {preferred}: \
              install PostgreSQL {version}, or set DATA_DIR to another directory to start anew"
         )
     })
@@ -188,8 +197,20 @@ mod tests {
     }
 
     #[test]
-    fn new_data_get_the_newest_server_and_old_data_their_own() {
-        let found = || vec![version(15), version(17), version(9)];
+    fn first_server_on_the_path_wins_and_elsewhere_the_newest() {
+        let majors = |on_path: &[u32], elsewhere: &[u32]| -> Vec<u32> {
+            let [on_path, elsewhere] =
+                [on_path, elsewhere].map(|majors| majors.iter().map(|m| version(*m)).collect());
+            let found = in_order(on_path, elsewhere);
+            found.iter().map(|binaries| binaries.major).collect()
+        };
+        assert_eq!(majors(&[15, 17], &[9, 18]), [15, 17, 18, 9]);
+        assert_eq!(majors(&[], &[15, 18, 9]), [18, 15, 9]);
+    }
+
+    #[test]
+    fn new_data_get_the_preferred_server_and_old_data_their_own() {
+        let found = || vec![version(17), version(15), version(9)];
         assert_eq!(choose(found(), None).unwrap().major, 17);
         assert_eq!(choose(found(), Some("15")).unwrap().major, 15);
         let message = choose(found(), Some("16")).unwrap_err().to_string();
