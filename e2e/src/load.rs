@@ -11,6 +11,8 @@ use crate::Http;
 pub struct Outcome {
     /// Of the user that it was to create.
     pub email: String,
+    /// The `Idempotency-Key`.
+    pub key: String,
     /// 0: no gateway took the connection.
     pub status: u16,
     pub at: Instant,
@@ -27,6 +29,14 @@ pub fn under_load(
     prefix: &str,
     meanwhile: impl FnOnce(),
 ) -> Vec<Outcome> {
+    /// Stops the clients, also when `meanwhile` panics, as the scope waits for them.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
     let (stop, number) = (AtomicBool::new(false), AtomicUsize::new(0));
     let client = || {
         let mut outcomes = Vec::new();
@@ -38,12 +48,13 @@ pub fn under_load(
     };
 
     thread::scope(|scope| {
+        let stop = Stop(&stop);
         let clients: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
         thread::sleep(Duration::from_millis(300));
         meanwhile();
         thread::sleep(Duration::from_millis(300));
 
-        stop.store(true, Ordering::Relaxed);
+        drop(stop);
         let joined = clients.into_iter().map(|client| client.join().unwrap());
         joined.flatten().collect()
     })
@@ -60,6 +71,7 @@ fn create(gateways: &[Http], prefix: &str, n: usize) -> Outcome {
     });
     Outcome {
         email,
+        key,
         status: answer.map_or(0, |answer| answer.status),
         at: Instant::now(),
         took: begin.elapsed(),
