@@ -24,6 +24,12 @@ fn main() {
             "has_prometheus",
             is_on_path("prometheus") && is_on_path("promtool"),
         ),
+        (
+            "has_patroni",
+            ["patroni", "patronictl", "etcd", "setpriv"]
+                .into_iter()
+                .all(is_on_path),
+        ),
     ] {
         println!("cargo::rustc-check-cfg=cfg({cfg})");
         if is_there || everything {

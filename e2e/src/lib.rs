@@ -29,4 +29,4 @@ pub use load::{Outcome, under_load};
 pub use ports::{free_addr, free_port};
 pub use program::Program;
 pub use system::{System, healthcheck, healthcheck_with, spawn_users, start_gateway, start_users};
-pub use wait::eventually;
+pub use wait::{eventually, eventually_within};

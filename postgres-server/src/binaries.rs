@@ -24,9 +24,9 @@ const PLACES: &[&str] = &[
 /// The programs of one installation.
 #[derive(Clone, Debug)]
 pub struct Binaries {
-    pub initdb: PathBuf,
-    pub pg_ctl: PathBuf,
-    pub postgres: PathBuf,
+    pub(crate) initdb: PathBuf,
+    pub(crate) pg_ctl: PathBuf,
+    pub(crate) postgres: PathBuf,
     /// Such as "PostgreSQL 15.14".
     pub version: String,
     major: u32,
@@ -55,6 +55,11 @@ impl Binaries {
             found.extend(downloaded.and_then(|dir| installed(&dir)));
         }
         choose(found, data_version)
+    }
+
+    /// One of the programs that came with it, such as `pgbench`.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.initdb.with_file_name(name)
     }
 }
 

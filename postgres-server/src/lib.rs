@@ -8,5 +8,8 @@ mod postmaster;
 mod run_as;
 mod server;
 
-pub use run_as::is_reachable;
+pub use binaries::Binaries;
+pub use data_dir::temporary as temporary_dir;
+pub use postmaster::{find as find_postmaster, wait_until};
+pub use run_as::{command, is_reachable};
 pub use server::Server;

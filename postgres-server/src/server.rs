@@ -112,7 +112,7 @@ impl Server {
 
     /// One of the programs that came with it, such as `pgbench`.
     pub fn program(&self, name: &str) -> PathBuf {
-        self.binaries.initdb.with_file_name(name)
+        self.binaries.program(name)
     }
 
     /// The file with the password of the superuser `postgres`.

@@ -26,6 +26,7 @@ mod lost_answers;
 mod manifests;
 mod metrics;
 mod mutual_tls;
+mod patroni;
 mod promise;
 mod rate_limit;
 mod replicas;
