@@ -1,38 +1,15 @@
-// The users service at a terminal, in C++.
-//
-//   users-client [--users-addr HOST:PORT] [--timeout-ms N] [--tls-cert FILE --tls-key FILE --tls-ca FILE] VERB
-//     create --email EMAIL --name NAME [--id UUID]
-//     get ID
-//     find EMAIL
-//     list [--page-size N] [--page-token TOKEN]
-//
-// Prints an object of JSON. Exit status: 0 done; 2 wrong usage; 3 refused; 4 unavailable, nothing was
-// written; 5 unknown, creating again with the same id settles it; 6 the service has no such method.
+// The users service at a terminal, in C++: the verbs, and what they print. `--help` lists them.
 
 #include "users-client.h"
 
 #include <capnp/compat/json.h>
 #include <capnp/dynamic.h>
 
-#include <cctype>
-#include <cstdlib>
 #include <iostream>
-#include <map>
 #include <random>
 #include <string>
-#include <vector>
 
-// A command line: a verb, options with a value each, and values by themselves.
-struct Command {
-  std::string verb;
-  std::vector<std::string> values;
-  std::map<std::string, std::string> options;
-
-  std::string option(const std::string& name, const std::string& otherwise) const {
-    auto found = options.find(name);
-    return found == options.end() ? otherwise : found->second;
-  }
-};
+#include "command-line.h"
 
 // What a command prints, and its exit status.
 struct Outcome {
@@ -40,55 +17,11 @@ struct Outcome {
   int status;
 };
 
-[[noreturn]] void usage(const std::string& mistake) {
-  std::cerr << "users-client: " << mistake << "\n"
-            << "usage: users-client [--users-addr HOST:PORT] [--timeout-ms N] "
-               "[--tls-cert FILE --tls-key FILE --tls-ca FILE] "
-               "create --email EMAIL --name NAME [--id UUID] | get ID | find EMAIL | "
-               "list [--page-size N] [--page-token TOKEN]\n";
-  std::exit(2);
-}
-
-Command parse(const std::vector<std::string>& words) {
-  Command command;
-  for (size_t i = 0; i < words.size(); i++) {
-    if (words[i].compare(0, 2, "--") == 0) {
-      if (i + 1 == words.size()) usage(words[i] + " needs a value");
-      command.options[words[i].substr(2)] = words[i + 1];
-      i++;
-    } else if (command.verb.empty()) {
-      command.verb = words[i];
-    } else {
-      command.values.push_back(words[i]);
-    }
-  }
-  return command;
-}
-
-uint32_t number(const std::string& option, const std::string& text) {
-  char* end = nullptr;
-  unsigned long value = std::strtoul(text.c_str(), &end, 10);
-  if (text.empty() || text[0] == '-' || *end != '\0' || value > UINT32_MAX) {
-    usage("--" + option + " must be a number");
-  }
-  return value;
-}
-
-// The option that sets a field: `page-size` for `pageSize`.
-std::string optionFor(kj::StringPtr field) {
-  std::string option;
-  for (char c : field) {
-    if (std::isupper(c)) option += '-';
-    option += static_cast<char>(std::tolower(c));
-  }
-  return option;
-}
-
 // Sets the fields of a request that the command has options for. The fields come from the schema, so
 // that a new one needs no change here.
 void fill(capnp::DynamicStruct::Builder request, const Command& command) {
   for (auto field : request.getSchema().getNonUnionFields()) {
-    auto option = command.options.find(optionFor(field.getProto().getName()));
+    auto option = command.options.find(optionFor(field));
     if (option == command.options.end()) continue;
     if (field.getType().isText()) request.set(field, option->second.c_str());
     if (field.getType().isUInt32()) request.set(field, number(option->first, option->second));
@@ -149,6 +82,7 @@ Outcome failed(const CallError& error, const Command& command) {
 }
 
 Outcome create(UsersClient& users, const Command& command) {
+  checkUsage(command, {}, optionsFor(capnp::Schema::from<CreateUserRequest>()));
   if (!command.options.count("email") || !command.options.count("name")) usage("create needs --email and --name");
   return users.call(
       Effect::WRITE,
@@ -181,7 +115,7 @@ Outcome found(Response response) {
 }
 
 Outcome get(UsersClient& users, const Command& command) {
-  if (command.values.size() != 1) usage("get needs an id");
+  checkUsage(command, {"an id"});
   return users.call(
       Effect::READ,
       [&](auto& service) {
@@ -193,7 +127,7 @@ Outcome get(UsersClient& users, const Command& command) {
 }
 
 Outcome find(UsersClient& users, const Command& command) {
-  if (command.values.size() != 1) usage("find needs an e-mail address");
+  checkUsage(command, {"an e-mail address"});
   return users.call(
       Effect::READ,
       [&](auto& service) {
@@ -205,6 +139,7 @@ Outcome find(UsersClient& users, const Command& command) {
 }
 
 Outcome list(UsersClient& users, const Command& command) {
+  checkUsage(command, {}, optionsFor(capnp::Schema::from<ListUsersRequest>()));
   return users.call(
       Effect::READ,
       [&](auto& service) {
@@ -234,41 +169,28 @@ Outcome run(UsersClient& users, Command command) {
   } catch (const CallError& error) {
     return failed(error, command);
   }
-  usage("there is no " + (command.verb.empty() ? std::string("verb") : command.verb));
-}
-
-// The value of an option, or else of the environment variable that stands for it: USERS_ADDR for
-// --users-addr. Empty without both.
-std::string setting(const Command& command, const std::string& option) {
-  std::string variable = option.compare(0, 3, "tls") == 0 ? "USERS_" : "";
-  for (char c : option) variable += c == '-' ? '_' : static_cast<char>(std::toupper(c));
-  const char* fromEnvironment = std::getenv(variable.c_str());
-  return command.option(option, fromEnvironment ? fromEnvironment : "");
-}
-
-std::optional<TlsFiles> tlsFiles(const Command& command) {
-  TlsFiles files{setting(command, "tls-cert"), setting(command, "tls-key"), setting(command, "tls-ca")};
-  if (files.cert.empty() && files.key.empty() && files.ca.empty()) return std::nullopt;
-  if (files.cert.empty()) usage("mutual TLS also needs --tls-cert (USERS_TLS_CERT)");
-  if (files.key.empty()) usage("mutual TLS also needs --tls-key (USERS_TLS_KEY)");
-  if (files.ca.empty()) usage("mutual TLS also needs --tls-ca (USERS_TLS_CA)");
-  return files;
+  usage(command.verb.empty() ? "a verb is missing" : "there is no verb " + command.verb);
 }
 
 int main(int argc, char* argv[]) {
-  Command command = parse(std::vector<std::string>(argv + 1, argv + argc));
-  std::string address = setting(command, "users-addr");
-  if (address.empty()) address = "127.0.0.1:4001";
-  if (address.find(':') == std::string::npos) usage("--users-addr must be HOST:PORT, such as 127.0.0.1:4001");
-  const uint32_t timeoutMs = number("timeout-ms", command.option("timeout-ms", "5000"));
-
-  auto io = kj::setupAsyncIo();
   try {
+    Command command = parse(std::vector<std::string>(argv + 1, argv + argc));
+    std::string address = setting(command, "users-addr");
+    if (address.empty()) address = "127.0.0.1:4001";
+    const uint32_t timeoutMs = number("timeout-ms", command.option("timeout-ms", "5000"));
+    if (timeoutMs == 0) usage("--timeout-ms must be at least 1");
+
+    auto io = kj::setupAsyncIo();
     UsersClient users(io, address, timeoutMs, tlsFiles(command));
     Outcome outcome = run(users, command);
     std::cout << outcome.json << std::endl;
-    return outcome.status;
+    return std::cout ? outcome.status : 1;
   } catch (const std::invalid_argument& error) {
     usage(error.what());
+  } catch (const kj::Exception& error) {
+    std::cerr << "users-client: " << error.getDescription().cStr() << "\n";
+  } catch (const std::exception& error) {
+    std::cerr << "users-client: " << error.what() << "\n";
   }
+  return 1;
 }

@@ -1,9 +1,9 @@
 // The users service from C++: a client that connects again after a break and bounds each call by a
 // deadline.
 //
-// To use it in a project of yours, copy this file, users-connection.h and CMakeLists.txt, and put
-// schema/users.capnp beside them. A call takes two functions: one builds the request, the other one reads
-// the response.
+// A project of yours gets it by CMake, as the target `users::client`: from an installation, by
+// `find_package(users-client)`, or from a copy of this repository, by `add_subdirectory`. A call takes two
+// functions: one builds the request, the other one reads the response.
 //
 //   auto io = kj::setupAsyncIo();
 //   UsersClient users(io, "127.0.0.1:4001", 5000);
@@ -67,11 +67,12 @@ class UsersClient {
 public:
   // `address` is host:port. A call may take `timeoutMs` milliseconds in all. The files of `tls` are read
   // anew for each connection, so that they may be replaced. Throws std::invalid_argument when they cannot
-  // be used now.
+  // be used now, and for another form of address.
   UsersClient(kj::AsyncIoContext& io, std::string address, uint32_t timeoutMs, std::optional<TlsFiles> tls = {})
       : io(io), address(std::move(address)), timeout(timeoutMs), tlsFiles(std::move(tls)) {
+    const std::string host = hostOf(this->address);
     if (!tlsFiles) return;
-    checkHost(hostOf(this->address));
+    checkHost(host);
     tlsContext = readTlsFiles(*tlsFiles);
   }
 
@@ -86,26 +87,28 @@ public:
 
     for (bool isLastAttempt : {false, true}) {
       if (auto fault = connect()) {
-        throw callError(mayHaveWritten, Failure::UNAVAILABLE, "the users service cannot be reached: " + *fault);
+        throw callError(mayHaveWritten, Failure::UNAVAILABLE, service() + " cannot be reached: " + *fault);
       }
       try {
         return attempt(build, read, mayHaveWritten);
       } catch (const TimedOut&) {
         connection = nullptr;
-        throw CallError{writes || mayHaveWritten ? Failure::UNKNOWN : Failure::UNAVAILABLE, "no answer in time"};
+        throw CallError{writes || mayHaveWritten ? Failure::UNKNOWN : Failure::UNAVAILABLE,
+                        service() + " does not answer in time"};
       } catch (const kj::Exception& error) {
         switch (error.getType()) {
           case kj::Exception::Type::UNIMPLEMENTED:
-            throw callError(mayHaveWritten, Failure::UNIMPLEMENTED, "the users service has no such method");
+            throw callError(mayHaveWritten, Failure::UNIMPLEMENTED, service() + " has no such method");
           case kj::Exception::Type::OVERLOADED:
-            throw callError(mayHaveWritten, Failure::UNAVAILABLE,
-                            "the users service is overloaded; nothing was written");
+            throw callError(mayHaveWritten, Failure::UNAVAILABLE, service() + " is overloaded; nothing was written");
           default: break;
         }
         mayHaveWritten |= writes;
         const bool isBroken = error.getType() == kj::Exception::Type::DISCONNECTED;
         if (isBroken) connection = nullptr;
-        if (!isBroken || isLastAttempt) throw callError(mayHaveWritten, Failure::UNAVAILABLE, "the call failed");
+        if (!isBroken || isLastAttempt) {
+          throw callError(mayHaveWritten, Failure::UNAVAILABLE, "the call of " + service() + " failed");
+        }
       }
     }
     KJ_UNREACHABLE;
@@ -150,8 +153,10 @@ private:
 
   // The error of a call that failed. Once an attempt may have written, the outcome is unknown until an attempt
   // settles it.
-  static CallError callError(bool mayHaveWritten, Failure failure, std::string detail) {
-    if (mayHaveWritten) return {Failure::UNKNOWN, "the call failed, and may or may not have had its effect"};
+  CallError callError(bool mayHaveWritten, Failure failure, std::string detail) const {
+    if (mayHaveWritten) {
+      return {Failure::UNKNOWN, "the call of " + service() + " failed, and may or may not have had its effect"};
+    }
     return {failure, std::move(detail)};
   }
 
@@ -205,7 +210,7 @@ private:
   // Why there is no connection, for the person who has to mend it.
   std::string faultOf(const kj::Exception& error) const {
     const bool hasEnded = connection.get() != nullptr && error.getType() == kj::Exception::Type::DISCONNECTED;
-    if (!hasEnded) return error.getDescription().cStr();
+    if (!hasEnded) return reasonOf(error);
     // Why it refuses a certificate, it says only after the handshake, and often too late to be heard.
     if (!tlsFiles) return "it ends the connection; it may want mutual TLS";
     return "it ends the connection; it may not accept the certificate in " + tlsFiles->cert + ", or " +
@@ -250,6 +255,8 @@ private:
       throw;
     }
   }
+
+  std::string service() const { return "the users service at " + address; }
 
   // Milliseconds until the call's deadline, at least one.
   uint32_t remainingMs() const {

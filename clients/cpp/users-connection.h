@@ -8,7 +8,12 @@
 #include <kj/compat/tls.h>
 #include <kj/vector.h>
 
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <cstring>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -25,7 +30,8 @@ struct TlsFiles {
 inline std::string readFile(const std::string& path) {
   std::ifstream file(path);
   std::ostringstream content;
-  if (!file || !(content << file.rdbuf())) throw std::invalid_argument(path + " cannot be read, or is empty");
+  if (!file) throw std::invalid_argument(path + " cannot be read: " + std::strerror(errno));
+  if (!(content << file.rdbuf())) throw std::invalid_argument(path + " is empty, or is no file");
   return content.str();
 }
 
@@ -35,15 +41,15 @@ T parsePem(const std::string& pem, const std::string& path, const char* what) {
   try {
     return T(kj::StringPtr(pem.c_str()));
   } catch (const kj::Exception&) {
-    throw std::invalid_argument(path + " has no " + what + " in PEM");
+    throw std::invalid_argument(path + " has no " + what);
   }
 }
 
 // Reads the files. Throws std::invalid_argument when they cannot be used.
 inline kj::Own<kj::TlsContext> readTlsFiles(const TlsFiles& files) {
   const kj::TlsKeypair identity = {
-      parsePem<kj::TlsPrivateKey>(readFile(files.key), files.key, "private key"),
-      parsePem<kj::TlsCertificate>(readFile(files.cert), files.cert, "certificate")};
+      parsePem<kj::TlsPrivateKey>(readFile(files.key), files.key, "private key in PEM, or one that is encrypted"),
+      parsePem<kj::TlsCertificate>(readFile(files.cert), files.cert, "certificate in PEM")};
 
   // One by one, because of a chain the library trusts only the first.
   kj::Vector<kj::TlsCertificate> authorities;
@@ -52,7 +58,7 @@ inline kj::Own<kj::TlsContext> readTlsFiles(const TlsFiles& files) {
   do {
     const size_t next = at == std::string::npos ? at : pem.find(begin, at + 1);
     const std::string one = at == std::string::npos ? "" : pem.substr(at, next - at);
-    authorities.add(parsePem<kj::TlsCertificate>(one, files.ca, "certificate"));
+    authorities.add(parsePem<kj::TlsCertificate>(one, files.ca, "certificate in PEM"));
     at = next;
   } while (at != std::string::npos);
 
@@ -65,10 +71,38 @@ inline kj::Own<kj::TlsContext> readTlsFiles(const TlsFiles& files) {
   return kj::heap<kj::TlsContext>(options);
 }
 
-// The host of host:port.
+// The host of host:port. Throws std::invalid_argument when the address has another form.
 inline std::string hostOf(const std::string& address) {
-  const std::string host = address.substr(0, address.rfind(':'));
-  return host.size() > 1 && host.front() == '[' ? host.substr(1, host.size() - 2) : host;
+  const size_t colon = std::min(address.rfind(':'), address.size());
+  std::string host = address.substr(0, colon);
+  const std::string port = address.substr(std::min(colon + 1, address.size()));
+  const bool hasBrackets = host.size() > 1 && host.front() == '[' && host.back() == ']';
+  if (hasBrackets) host = host.substr(1, host.size() - 2);
+
+  const bool isPort = !port.empty() && port.size() <= 5 && port.find_first_not_of("0123456789") == std::string::npos &&
+                      std::stoul(port) > 0 && std::stoul(port) < 65536;
+  // The library takes more than hosts, such as paths of sockets, by a prefix with a colon.
+  const bool isHost = !host.empty() && (hasBrackets || host.find_first_of(":/[] ") == std::string::npos);
+  if (!isHost || !isPort) {
+    throw std::invalid_argument("the address '" + address + "' must be host:port, for example 127.0.0.1:4001");
+  }
+  return host;
+}
+
+// Why a connection failed, out of the library's text.
+inline std::string reasonOf(const kj::Exception& error) {
+  const std::string text = error.getDescription().cStr();
+  auto after = [&text](const char* label) -> std::optional<std::string> {
+    const size_t at = text.find(label);
+    if (at == std::string::npos) return std::nullopt;
+    return text.substr(at + std::string(label).size());
+  };
+  if (auto reason = after("gai_strerror(status) = ")) return "its name has no address (" + *reason + ")";
+  if (auto reason = after("certificate is not trusted; reason = ")) {
+    return "its certificate is not accepted (" + *reason + ")";
+  }
+  if (auto reason = after("connect(): ")) return static_cast<char>(std::tolower(reason->front())) + reason->substr(1);
+  return text;
 }
 
 // Throws std::invalid_argument when the library cannot check that a certificate is for this host.
