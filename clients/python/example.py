@@ -1,9 +1,11 @@
+"""Creates a user twice, reads it, and lists some users: python example.py [HOST:PORT]"""
+
 import asyncio
 import sys
 import uuid
 
 import capnp
-from users_client import EmailTaken, Invalid, UnknownOutcome, UsersClient
+from users_client import EmailTaken, Invalid, UnknownOutcome, UsersClient, UsersError
 
 
 async def main(address: str) -> None:
@@ -23,4 +25,7 @@ async def main(address: str) -> None:
         print("listed", len(page.users))
 
 
-asyncio.run(capnp.run(main(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:4001")))
+try:
+    asyncio.run(capnp.run(main(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:4001")))
+except (UsersError, ValueError) as error:
+    sys.exit(f"example.py: {error}")

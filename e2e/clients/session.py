@@ -10,7 +10,8 @@ import asyncio
 import sys
 
 import capnp  # type: ignore[import-untyped]
-from users_client import OUTCOMES, Invalid, TlsFiles, UsersClient, UsersError
+from users_client import Invalid, TlsFiles, UsersClient, UsersError
+from users_client.command_line import OUTCOMES
 
 
 async def outcome_of(users: UsersClient, verb: str, id: str, *fields: str) -> str:

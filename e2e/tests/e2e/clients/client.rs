@@ -51,7 +51,7 @@ impl Client {
         Self {
             command_line: vec![python.clone(), "-m".into(), "users_client".into()],
             driver: Some(vec![python, driver.into()]),
-            environment: vec![("PYTHONPATH", root().join("clients/python"))],
+            environment: Vec::new(),
             tls: None,
             has_typed_ids: false,
             knows_directories: true,

@@ -55,6 +55,35 @@ fn cpp_example_creates_and_then_replays() {
     not(has_python_venv),
     ignore = "needs python3 with venv; on Debian: apt-get install python3-venv"
 )]
+fn python_example_says_in_a_line_when_there_is_no_service() {
+    let mut example = Command::new(python());
+    example.arg(root().join("clients/python/example.py"));
+
+    assert_fails_in_a_line(example.arg("127.0.0.1:1"), "127.0.0.1:1");
+}
+
+#[test]
+#[cfg_attr(
+    not(has_cpp_toolchain),
+    ignore = "needs a C++ compiler with Cap'n Proto; on Debian: \
+              apt-get install g++ cmake pkg-config capnproto libcapnp-dev"
+)]
+fn cpp_example_says_in_a_line_when_there_is_no_service() {
+    for addr in ["127.0.0.1:1", "nobody.invalid:4001", "127.0.0.1:70000"] {
+        let mut example = Command::new(cpp_programs().join("example"));
+        assert_fails_in_a_line(example.arg(addr), addr);
+    }
+    let mut help = Command::new(cpp_programs().join("example"));
+    let output = help.arg("--help").output().unwrap();
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("usage: example"));
+}
+
+#[test]
+#[cfg_attr(
+    not(has_python_venv),
+    ignore = "needs python3 with venv; on Debian: apt-get install python3-venv"
+)]
 fn python_in_the_document_runs() {
     let service = Service::start();
     let (_, port) = service.addr.rsplit_once(':').unwrap();
@@ -65,7 +94,7 @@ fn python_in_the_document_runs() {
             let program = block.split("```").next().unwrap().replace("4001", port);
             let mut python = Command::new(python());
             python.current_dir(root()).args(["-c", &program]);
-            run(python.env("PYTHONPATH", "clients/python"), &service)
+            run(&mut python, &service)
         })
         .collect();
 
@@ -81,6 +110,14 @@ fn run(example: &mut Command, service: &Service) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{printed}{error}");
     printed
+}
+
+fn assert_fails_in_a_line(example: &mut Command, word: &str) {
+    let output = example.output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(error.contains(word), "no {word:?} in {error}");
 }
 
 fn assert_contains(printed: &str, expected: &[&str]) {

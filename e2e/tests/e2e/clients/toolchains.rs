@@ -7,10 +7,10 @@ use std::sync::LazyLock;
 
 use e2e::root;
 
-/// A Python that has the client's requirements.
+/// A Python in which the client is installed, out of its sdist, as by someone who gets it from an index.
 pub fn python() -> &'static Path {
     static PYTHON: LazyLock<PathBuf> =
-        LazyLock::new(|| prepare("venv", make_venv).join("bin/python"));
+        LazyLock::new(|| prepare("python", install_python_client).join("bin/python"));
     &PYTHON
 }
 
@@ -20,18 +20,79 @@ pub fn cpp_programs() -> &'static Path {
     &PROGRAMS
 }
 
-fn make_venv(folder: &Path) {
-    let requirements = root().join("clients/python/requirements.txt");
-    // Made anew when the requirements change.
-    let installed = folder.join("requirements.txt");
-    if fs::read(&installed).ok() == fs::read(&requirements).ok() {
-        return;
+fn install_python_client(venv: &Path) {
+    let python = venv.join("bin/python");
+    let project = root().join("clients/python");
+    let versions = root().join(".ci/requirements.txt");
+    let pip_install = || {
+        let mut pip = Command::new(&python);
+        pip.args(["-m", "pip", "install", "--disable-pip-version-check"]);
+        // With the hatchling of this folder, which has the version that is asked for.
+        pip.arg("--no-build-isolation");
+        pip
+    };
+    make_again_after_changes(
+        venv,
+        "requirements",
+        &[&versions, &project.join("pyproject.toml")],
+        || {
+            run(Command::new("python3")
+                .args(["-m", "venv", "--clear"])
+                .arg(venv));
+            let mut pip = pip_install();
+            run(pip.arg("hatchling").arg("--constraint").arg(&versions));
+            let mut pip = pip_install();
+            run(pip.arg(&project).arg("--constraint").arg(&versions));
+        },
+    );
+
+    let modules = files_in(&project.join("users_client"));
+    let mut sources: Vec<&Path> = modules.iter().map(PathBuf::as_path).collect();
+    let others = ["pyproject.toml", "hatch_build.py"].map(|name| project.join(name));
+    sources.extend(others.iter().map(PathBuf::as_path));
+    let schema = root().join("schema/users.capnp");
+    sources.push(&schema);
+    make_again_after_changes(venv, "sources", &sources, || {
+        let sdist = build_python_package(&python, "sdist", &venv.join("dist"));
+        let mut pip = pip_install();
+        pip.args(["--no-deps", "--no-index", "--force-reinstall"]);
+        run(pip.arg(sdist));
+    });
+}
+
+/// Builds the Python client as an `sdist` or a `wheel` in a folder that is emptied before, and returns
+/// the package's path.
+pub fn build_python_package(python: &Path, kind: &str, folder: &Path) -> PathBuf {
+    let _ = fs::remove_dir_all(folder);
+    let mut hatchling = Command::new(python);
+    hatchling.args(["-m", "hatchling", "build", "--target", kind]);
+    hatchling.current_dir(root().join("clients/python"));
+    run(hatchling.arg("--directory").arg(folder));
+    files_in(folder).remove(0)
+}
+
+/// Calls `make` unless the files have the content that they had when it was called last.
+fn make_again_after_changes(folder: &Path, name: &str, files: &[&Path], make: impl FnOnce()) {
+    let content: Vec<u8> = files
+        .iter()
+        .flat_map(|file| fs::read(file).unwrap())
+        .collect();
+    let made_of = folder.join(format!("{name}.made-of"));
+    if fs::read(&made_of).ok() != Some(content.clone()) {
+        make();
+        fs::write(made_of, content).unwrap();
     }
-    run(Command::new("python3").args(["-m", "venv"]).arg(folder));
-    let mut pip = Command::new(folder.join("bin/python"));
-    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "-r"]);
-    run(pip.arg(&requirements));
-    fs::copy(&requirements, installed).unwrap();
+}
+
+/// The files in a folder, by their names.
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = folder
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = entries.filter(|path| path.is_file()).collect();
+    files.sort();
+    files
 }
 
 fn build_cpp(folder: &Path) {
@@ -46,7 +107,7 @@ fn build_cpp(folder: &Path) {
 }
 
 /// Lets `make` fill a folder that is kept, while no other process of these tests does.
-fn prepare(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
+pub fn prepare(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let lock = fs::File::create(folder.with_extension("lock")).unwrap();
     lock.lock().unwrap();
@@ -54,7 +115,8 @@ fn prepare(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     folder
 }
 
-fn run(command: &mut Command) {
+/// Runs a command that has to succeed.
+pub fn run(command: &mut Command) {
     let output = command.output().unwrap();
     assert!(
         output.status.success(),
