@@ -101,6 +101,7 @@ inline std::string reasonOf(const kj::Exception& error) {
   if (auto reason = after("certificate is not trusted; reason = ")) {
     return "its certificate is not accepted (" + *reason + ")";
   }
+  if (auto reason = after("SSL routines::")) return "it does not speak TLS as expected (" + *reason + ")";
   if (auto reason = after("connect(): ")) return static_cast<char>(std::tolower(reason->front())) + reason->substr(1);
   return text;
 }
