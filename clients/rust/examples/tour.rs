@@ -1,13 +1,23 @@
-//! Creates a user twice, reads it, and lists some users.
+//! Creates a user twice, reads it, and lists some users: `tour [HOST:PORT]`.
 
-use std::{env, error::Error};
+use std::{env, error::Error, process::ExitCode};
 
 use users_client::{CreateOutcome, ListOutcome, NewUser, UsersClient};
 use uuid::Uuid;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
     let address = env::args().nth(1).unwrap_or("127.0.0.1:4001".into());
+    match tour(&address).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tour: {address}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn tour(address: &str) -> Result<(), Box<dyn Error>> {
     let users = UsersClient::connect(&address.parse()?)?;
     let id = Uuid::now_v7(); // makes repeating safe
     let new = NewUser {

@@ -10,16 +10,15 @@ use super::toolchains::{cpp_programs, python};
 
 #[test]
 fn rust_tour_runs() {
-    let target = binary("users-cli").ancestors().nth(2).unwrap().to_owned();
-    let tour = escargot::CargoBuild::new()
-        .manifest_path(root().join("Cargo.toml"))
-        .package("users-client")
-        .example("tour")
-        .target_dir(target);
-
-    let printed = run(&mut tour.run().unwrap().command(), &Service::shared());
+    let printed = run(&mut rust_tour(), &Service::shared());
 
     assert_contains(&printed, &["created", "replayed true", "read", "listed"]);
+}
+
+#[test]
+fn rust_tour_says_in_a_line_when_there_is_no_service() {
+    assert_fails_in_a_line(rust_tour().arg("127.0.0.1:1"), "127.0.0.1:1");
+    assert_fails_in_a_line(rust_tour().arg("nowhere"), "nowhere");
 }
 
 #[test]
@@ -101,6 +100,16 @@ fn python_in_the_document_runs() {
     assert_eq!(printed.len(), 2);
     assert_contains(&printed[0], &["before notFound", "after revoked"]);
     assert_contains(&printed[1], &["user "]);
+}
+
+fn rust_tour() -> Command {
+    let target = binary("users-cli").ancestors().nth(2).unwrap().to_owned();
+    let tour = escargot::CargoBuild::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .package("users-client")
+        .example("tour")
+        .target_dir(target);
+    tour.run().unwrap().command()
 }
 
 /// Runs an example against a service, and returns what it prints.
