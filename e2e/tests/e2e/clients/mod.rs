@@ -6,11 +6,13 @@
 mod client;
 mod command_line;
 pub mod conformance;
+mod error_texts;
 mod examples;
 mod faults;
 mod mutual_tls;
 mod old_service;
 mod outcomes;
+mod packages;
 mod service;
 mod session;
 mod table;
