@@ -1,12 +1,14 @@
 //! The links of one thread, and which of them a call takes.
 
 use std::cell::{Cell, RefCell};
+use std::fmt::Display;
 use std::sync::atomic::Ordering::Relaxed;
 use std::{rc::Rc, time::Duration};
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use crate::faults::{Replica, ReplicaFaults};
 use crate::{link::Link, resolver::Resolver, telemetry};
 
 /// How long calls wait for a first link before they fail at once.
@@ -19,8 +21,7 @@ pub struct Balancer {
     link_added: Notify,
     /// When the last link was lost. Counts only while there is none.
     down_since: Cell<Instant>,
-    /// Why the last attempt to connect failed.
-    last_fault: RefCell<String>,
+    faults: ReplicaFaults,
 }
 
 impl Balancer {
@@ -32,18 +33,27 @@ impl Balancer {
             links: RefCell::default(),
             link_added: Notify::new(),
             down_since: Cell::new(Instant::now()),
-            last_fault: RefCell::new("no attempt to connect has ended yet".into()),
+            faults: ReplicaFaults::default(),
         }
     }
 
-    /// Remembers why there is no link, for the calls that find none.
-    pub fn set_fault(&self, fault: String) {
-        self.last_fault.replace(fault);
+    /// Remembers why there is no link to a replica, for the calls that find none.
+    pub fn set_fault(&self, replica: &Replica, fault: impl Display) {
+        self.faults.set(replica, fault);
     }
 
-    /// Why there is no link.
-    pub fn last_fault(&self) -> String {
-        self.last_fault.borrow().clone()
+    /// Forgets it, when the replica's address is gone.
+    pub fn clear_fault(&self, replica: &Replica) {
+        self.faults.clear(replica);
+    }
+
+    /// Why replicas have no link: each address with its fault.
+    pub fn describe_faults(&self) -> String {
+        self.faults.describe(&self.resolver.lookup_faults())
+    }
+
+    pub fn has_link(&self) -> bool {
+        !self.links.borrow().is_empty()
     }
 
     /// The link for the next call. While there is none, waits for one until `deadline`; after a second
@@ -83,6 +93,7 @@ impl Balancer {
         if links.is_empty() {
             self.resolver.threads_without_link.fetch_sub(1, Relaxed);
         }
+        self.faults.clear(&link.replica);
         links.push(link);
         self.link_added.notify_waiters();
         self.resolver.link_changed.notify_waiters();

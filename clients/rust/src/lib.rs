@@ -26,6 +26,7 @@ mod balancer;
 mod capability;
 mod client;
 mod endpoints;
+mod faults;
 mod link;
 mod local;
 mod reconnect;

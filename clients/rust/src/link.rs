@@ -1,7 +1,7 @@
 //! One link's life: connecting to a replica, checking its health, draining and closing.
 
 use std::time::{Duration, SystemTime};
-use std::{cell::Cell, io, net::SocketAddr, rc::Rc};
+use std::{cell::Cell, io, rc::Rc};
 
 use capnp::ErrorKind;
 use capnp_rpc::{Disconnector, rpc_twoparty_capnp::Side};
@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use users_rpc::transport;
 
 use crate::capability::UsersCapability;
+use crate::faults::Replica;
 use crate::resolver::Resolver;
 use crate::telemetry::{self, Counted};
 
@@ -44,13 +45,14 @@ pub trait PendingCall<T>: Future<Output = capnp::Result<T>> + 'static {}
 impl<T, F: Future<Output = capnp::Result<T>> + 'static> PendingCall<T> for F {}
 
 /// An error whose text the other end may have chosen, fit for a log line.
-fn one_line(error: &capnp::Error) -> String {
+pub fn one_line(error: &capnp::Error) -> String {
     let text = error.to_string();
     text.escape_debug().take(MAX_SHOWN).collect()
 }
 
 /// A connection to a replica that has answered, as its calls use it.
 pub struct Link {
+    pub replica: Replica,
     pub users: UsersCapability,
     resolver: Resolver,
     /// The calls in flight.
@@ -121,14 +123,6 @@ impl Link {
     }
 }
 
-/// A replica, as it was found.
-#[derive(Clone, Debug)]
-pub struct Replica {
-    pub addr: SocketAddr,
-    /// The host whose address it is, which its certificate must be for.
-    pub host: String,
-}
-
 /// A link, and the handles that watch and end its connection.
 pub struct ConnectedLink {
     pub link: Rc<Link>,
@@ -150,13 +144,16 @@ pub enum Ended {
 impl ConnectedLink {
     /// Connects, and makes sure by a first answer that a users service is at the other end.
     pub async fn connect(replica: &Replica, resolver: Resolver) -> io::Result<Self> {
-        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(replica.addr)).await??;
+        let connect = TcpStream::connect(replica.addr);
+        let stream = within(CONNECT_TIMEOUT, "a connection", connect).await?;
         transport::set_socket_options(&stream)?;
         let (mut system, expiry) = match &resolver.tls {
             None => (transport::client(stream).system, None),
             Some(tls) => {
-                let connect = timeout(CHECK_TIMEOUT, tls.connect(&replica.host, stream));
-                let (stream, expiry) = connect.await??;
+                let connect = tls.connect(&replica.host, stream);
+                let connected = within(CHECK_TIMEOUT, "a handshake", connect).await;
+                let (stream, expiry) =
+                    connected.map_err(|error| io::Error::other(format!("TLS: {error}")))?;
                 (transport::client(stream).system, Some(expiry))
             }
         };
@@ -167,6 +164,7 @@ impl ConnectedLink {
         let fault = match timeout(CHECK_TIMEOUT, users).await {
             Ok(Ok((users, is_serving))) => {
                 let link = Rc::new(Link {
+                    replica: replica.clone(),
                     users,
                     resolver,
                     calls: TaskTracker::new(),
@@ -212,6 +210,18 @@ impl ConnectedLink {
         self.link.drain().await;
         let _ = self.disconnector.await;
     }
+}
+
+/// Waits for `what` of the other end, for as long as `limit`.
+async fn within<T>(
+    limit: Duration,
+    what: &str,
+    done: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    timeout(limit, done).await.unwrap_or_else(|_| {
+        let ms = limit.as_millis();
+        Err(io::Error::other(format!("{what} took longer than {ms} ms")))
+    })
 }
 
 /// When to replace a link whose certificates end at `expiry`.

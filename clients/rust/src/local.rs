@@ -122,6 +122,12 @@ impl LocalClient {
         self.0.call(Effect::Read, options.timeout, send).await
     }
 
+    /// Why calls find no replica now: each address with its fault, in one line. `None` while there is a link.
+    pub fn connection_faults(&self) -> Option<String> {
+        let balancer = &self.0.balancer;
+        (!balancer.has_link()).then(|| balancer.describe_faults())
+    }
+
     /// Whether the service can serve calls now. It needs no permit and no budget of the other calls: they
     /// may be as many as allowed, and the service healthy all the same.
     pub async fn health(&self, options: &CallOptions) -> Result<bool> {

@@ -9,7 +9,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::backoff::Backoff;
 use crate::balancer::Balancer;
-use crate::link::{ConnectedLink, Ended, Replica};
+use crate::faults::Replica;
+use crate::link::{ConnectedLink, Ended};
 use crate::telemetry::{self, Counted};
 
 /// First pause between attempts to connect.
@@ -43,6 +44,7 @@ async fn keep_link(replica: Replica, balancer: Rc<Balancer>, address_gone: Cance
     let _counted = Counted::new(telemetry::links());
     let addr = replica.addr;
     let mut backoff = Backoff::new(MIN_PAUSE, MAX_PAUSE);
+    balancer.set_fault(&replica, "it has not answered yet");
     while !address_gone.is_cancelled() {
         match ConnectedLink::connect(&replica, balancer.resolver.clone()).await {
             Ok(connected) => {
@@ -50,7 +52,7 @@ async fn keep_link(replica: Replica, balancer: Rc<Balancer>, address_gone: Cance
                 use_link(connected, &replica, &balancer, &address_gone).await;
             }
             Err(error) => {
-                balancer.set_fault(format!("{addr}: {error}"));
+                balancer.set_fault(&replica, &error);
                 balancer.resolver.log.unreachable(addr, &error);
             }
         }
@@ -60,6 +62,7 @@ async fn keep_link(replica: Replica, balancer: Rc<Balancer>, address_gone: Cance
         let paused = balancer.resolver.pause_until_link_change(pause);
         address_gone.run_until_cancelled(paused).await;
     }
+    balancer.clear_fault(&replica);
 }
 
 /// Gives a link to the balancer until it is lost or its address is gone, and in time a new one in its place.
@@ -79,6 +82,7 @@ async fn use_link(
             }
             Some(Ended::Lost(cause)) => {
                 balancer.remove(&connected.link);
+                balancer.set_fault(replica, &cause);
                 // Calls that are still in flight fail, so that they can be repeated elsewhere.
                 let _ = connected.disconnector.await;
                 balancer.resolver.log.lost(addr, &cause);

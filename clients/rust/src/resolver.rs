@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, mpsc, mpsc::RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc, mpsc::RecvTimeoutError};
 use std::{mem, thread, time::Duration};
 
 use credentials::ClientTls;
@@ -29,6 +29,8 @@ const REACTION_DELAY: Duration = Duration::from_millis(10);
 pub struct Resolver {
     /// The addresses, as they change, each with the host whose address it is.
     pub(crate) addresses: watch::Receiver<BTreeMap<SocketAddr, String>>,
+    /// Why names have no addresses.
+    lookup_faults: Arc<Mutex<BTreeMap<String, String>>>,
     /// `None`: links are in plain text.
     pub(crate) tls: Option<ClientTls>,
     /// To the thread that does the lookups, which ends with the last clone.
@@ -57,21 +59,30 @@ impl Resolver {
         let mut names: Vec<_> = names
             .map(|text| Name {
                 text,
-                ..Name::default()
+                addresses: Vec::new(),
+                fault: Some("the name is still being looked up".into()),
+                is_failing: false,
             })
             .collect();
+        let lookup_faults = Arc::new(Mutex::new(faults(&names)));
+        let lookups = lookup_faults.clone();
 
         // A lookup blocks for as long as the name server likes, so it gets a thread.
         thread::spawn(move || {
             while requests.recv_timeout(LOOKUP_INTERVAL) != Err(RecvTimeoutError::Disconnected) {
-                names.iter_mut().for_each(Name::look_up);
-                let found: BTreeMap<_, _> = names.iter().flat_map(Name::found).collect();
-                publish.send_if_modified(|known| mem::replace(known, found.clone()) != found);
+                // One by one, as a name whose server does not answer would keep the others waiting.
+                for index in 0..names.len() {
+                    names[index].look_up();
+                    let found: BTreeMap<_, _> = names.iter().flat_map(Name::found).collect();
+                    *lookups.lock().unwrap_or_else(PoisonError::into_inner) = faults(&names);
+                    publish.send_if_modified(|known| mem::replace(known, found.clone()) != found);
+                }
                 thread::sleep(LOOKUP_PAUSE);
             }
         });
         Self {
             addresses,
+            lookup_faults,
             tls,
             lookup_requests,
             log: ReplicaLog::default(),
@@ -84,6 +95,12 @@ impl Resolver {
     /// Has the names looked up soon.
     pub(crate) fn request_lookup(&self) {
         let _ = self.lookup_requests.try_send(());
+    }
+
+    /// Why names have no addresses, by the names as their user wrote them.
+    pub(crate) fn lookup_faults(&self) -> BTreeMap<String, String> {
+        let faults = self.lookup_faults.lock();
+        faults.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Fails with why calls cannot be expected to be carried out. A service that could be, and cannot any more, for
@@ -112,10 +129,11 @@ impl Resolver {
 }
 
 /// A name, and the addresses of its last successful lookup.
-#[derive(Default)]
 struct Name {
     text: String,
     addresses: Vec<SocketAddr>,
+    /// Why the last lookup found none.
+    fault: Option<String>,
     is_failing: bool,
 }
 
@@ -130,15 +148,25 @@ impl Name {
     }
 
     fn look_up(&mut self) {
-        match self.text.to_socket_addrs() {
+        self.fault = match self.text.to_socket_addrs() {
             Ok(found) => {
                 self.addresses = found.collect();
                 self.is_failing = false;
+                None
             }
-            Err(error) if !mem::replace(&mut self.is_failing, true) => {
-                tracing::warn!(name = self.text, %error, "a name cannot be looked up; still trying");
+            Err(error) => {
+                if !mem::replace(&mut self.is_failing, true) {
+                    let name = &self.text;
+                    tracing::warn!(name, %error, "a name cannot be looked up; still trying");
+                }
+                Some(error.to_string())
             }
-            Err(_) => {}
-        }
+        };
     }
+}
+
+/// The faults of the names that have some.
+fn faults(names: &[Name]) -> BTreeMap<String, String> {
+    let fault = |name: &Name| Some((name.text.clone(), name.fault.clone()?));
+    names.iter().filter_map(fault).collect()
 }

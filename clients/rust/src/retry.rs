@@ -8,7 +8,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::balancer::Balancer;
 use crate::capability::UsersCapability;
-use crate::link::PendingCall;
+use crate::faults::Replica;
+use crate::link::{PendingCall, one_line};
 use crate::retry_budget::RetryBudget;
 use crate::telemetry::{RetryReason, ShedReason, count_retry, count_shed};
 use crate::types::{CallError, Result};
@@ -99,21 +100,23 @@ impl RetryingCaller {
 
             // Only `overloaded` and `unimplemented` promise that the service has not done anything.
             let (cause, may_have_executed, retry_reason) = match failure {
-                // The failure before this retry explains more than why the retry was not sent.
-                Failure::NotSent(why) => (last_cause.clone().unwrap_or(why), false, None),
-                Failure::TimedOut => ("no answer in time".into(), true, None),
-                Failure::Rpc(error) => match error.kind {
-                    ErrorKind::Unimplemented if !attempt.may_have_written => {
-                        return Err(CallError::Unimplemented);
-                    }
-                    ErrorKind::Overloaded => {
-                        (error.to_string(), false, Some(RetryReason::Overloaded))
-                    }
-                    ErrorKind::Disconnected => {
-                        (error.to_string(), true, Some(RetryReason::Disconnected))
-                    }
-                    _ => (error.to_string(), true, Some(RetryReason::Failed)),
+                // The failure before this retry explains why there was one.
+                Failure::NotSent(why) => match &last_cause {
+                    Some(cause) => (format!("{cause}; then {why}"), false, None),
+                    None => (why, false, None),
                 },
+                Failure::TimedOut(replica) => (format!("{replica}: no answer in time"), true, None),
+                Failure::Rpc(replica, error) => {
+                    let cause = format!("{replica}: {}", one_line(&error));
+                    match error.kind {
+                        ErrorKind::Unimplemented if !attempt.may_have_written => {
+                            return Err(CallError::Unimplemented);
+                        }
+                        ErrorKind::Overloaded => (cause, false, Some(RetryReason::Overloaded)),
+                        ErrorKind::Disconnected => (cause, true, Some(RetryReason::Disconnected)),
+                        _ => (cause, true, Some(RetryReason::Failed)),
+                    }
+                }
             };
             tracing::debug!(cause, retries_left, "a call to the users service failed");
 
@@ -122,7 +125,7 @@ impl RetryingCaller {
             let was_unknown = attempt.may_have_written;
             attempt.may_have_written |= effect == Effect::Write && may_have_executed;
             // What made the outcome unknown explains more than a refusal after it.
-            if !was_unknown || may_have_executed {
+            if !was_unknown || may_have_executed || retry_reason.is_none() {
                 last_cause = Some(cause);
             }
 
@@ -150,7 +153,7 @@ impl RetryingCaller {
     ) -> std::result::Result<T, Failure> {
         let Some(link) = self.balancer.pick(attempt.service_deadline).await else {
             count_shed(ShedReason::LinkDown);
-            let fault = self.balancer.last_fault();
+            let fault = self.balancer.describe_faults();
             let why = format!("the users service cannot be reached: {fault}");
             return Err(Failure::NotSent(why));
         };
@@ -166,11 +169,12 @@ impl RetryingCaller {
         if attempt.time_given().is_zero() {
             return Err(Failure::NotSent("no time is left".into()));
         }
-        let call = send(&link.users, attempt);
-        match timeout_at(attempt.deadline, link.spawn_call(permit, call)).await {
-            Ok(Ok(response)) => response.map_err(Failure::Rpc),
-            Ok(Err(panic)) => Err(Failure::Rpc(capnp::Error::failed(panic.to_string()))),
-            Err(_) => Err(Failure::TimedOut),
+        let call = link.clone().spawn_call(permit, send(&link.users, attempt));
+        let rpc = |error| Failure::Rpc(link.replica.clone(), error);
+        match timeout_at(attempt.deadline, call).await {
+            Ok(Ok(response)) => response.map_err(rpc),
+            Ok(Err(panic)) => Err(rpc(capnp::Error::failed(panic.to_string()))),
+            Err(_) => Err(Failure::TimedOut(link.replica.clone())),
         }
     }
 
@@ -194,6 +198,6 @@ impl RetryingCaller {
 /// How an attempt failed.
 enum Failure {
     NotSent(String),
-    TimedOut,
-    Rpc(capnp::Error),
+    TimedOut(Replica),
+    Rpc(Replica, capnp::Error),
 }
