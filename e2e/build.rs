@@ -13,6 +13,7 @@ fn main() {
     let mut lacks_something = false;
     for (cfg, is_there) in [
         ("has_chromedriver", has_chromedriver()),
+        ("has_groff", is_on_path("groff")),
         ("has_nss_wrapper", has_nss_wrapper()),
         (
             "has_python_venv",

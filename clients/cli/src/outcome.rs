@@ -4,8 +4,36 @@ use serde::Serialize;
 use users_client::{CallError, CreateOutcome, FieldError, ListOutcome, User};
 use uuid::Uuid;
 
-/// The exit status of a create that may have written.
-pub const UNKNOWN_STATUS: u8 = 5;
+use crate::status;
+
+/// How to name the fields of a user or a list in a message.
+#[derive(Clone, Copy)]
+pub enum FieldNames {
+    /// As options are typed: `--page-size`.
+    Options,
+    /// As they are: columns of a file.
+    Columns,
+}
+
+impl FieldNames {
+    /// `field` in camelCase, or as an option in kebab-case. Empty: the request as a whole.
+    fn name(self, field: &str) -> String {
+        match self {
+            _ if field.is_empty() => "the request".into(),
+            Self::Columns => field.to_owned(),
+            Self::Options => {
+                let kebab_case = |c: char| {
+                    let hyphen = c.is_ascii_uppercase().then_some('-');
+                    hyphen.into_iter().chain([c.to_ascii_lowercase()])
+                };
+                format!(
+                    "--{}",
+                    field.chars().flat_map(kebab_case).collect::<String>()
+                )
+            }
+        }
+    }
+}
 
 /// What became of a call. As JSON, it is the same in all our clients.
 #[derive(Clone, Debug, Serialize)]
@@ -64,22 +92,43 @@ impl Outcome {
             Self::Created { .. }
             | Self::Replayed { .. }
             | Self::Found { .. }
-            | Self::Page { .. } => 0,
-            Self::Invalid { .. } | Self::EmailTaken | Self::IdConflict | Self::NotFound => 3,
-            Self::Unavailable { .. } => 4,
-            Self::Unknown { .. } => UNKNOWN_STATUS,
-            Self::Unimplemented { .. } => 6,
+            | Self::Page { .. } => status::DONE,
+            Self::Invalid { .. } | Self::EmailTaken | Self::IdConflict | Self::NotFound => {
+                status::REFUSED
+            }
+            Self::Unavailable { .. } => status::UNAVAILABLE,
+            Self::Unknown { .. } => status::UNKNOWN,
+            Self::Unimplemented { .. } => status::UNIMPLEMENTED,
+        }
+    }
+
+    /// Its name, as in JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Created { .. } => "created",
+            Self::Replayed { .. } => "replayed",
+            Self::Found { .. } => "found",
+            Self::Page { .. } => "page",
+            Self::Invalid { .. } => "invalid",
+            Self::EmailTaken => "emailTaken",
+            Self::IdConflict => "idConflict",
+            Self::NotFound => "notFound",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Unknown { .. } => "unknown",
+            Self::Unimplemented { .. } => "unimplemented",
         }
     }
 
     /// What to tell people when there is no user to show.
-    pub fn message(&self) -> String {
+    pub fn message(&self, names: FieldNames) -> String {
         match self {
-            Self::Created { .. } => "created".into(),
-            Self::Replayed { .. } => "created before".into(),
-            Self::Found { .. } | Self::Page { .. } => String::new(),
+            Self::Created { .. }
+            | Self::Replayed { .. }
+            | Self::Found { .. }
+            | Self::Page { .. } => String::new(),
             Self::Invalid { errors } => {
-                let errors = errors.iter().map(|e| format!("{} {}", e.field, e.reason));
+                let error = |e: &FieldError| format!("{} {}", names.name(&e.field), e.reason);
+                let errors = errors.iter().map(error);
                 errors.collect::<Vec<_>>().join("; ")
             }
             Self::EmailTaken => "another user has this e-mail address".into(),
@@ -142,6 +191,43 @@ impl From<ListOutcome> for Outcome {
                 next_page_token,
             },
             ListOutcome::Invalid(errors) => Self::Invalid { errors },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_at_fault_are_named_as_they_were_given() {
+        let error = |field: &str| FieldError {
+            field: field.into(),
+            reason: "must be right".into(),
+        };
+        let invalid = Outcome::Invalid {
+            errors: vec![error("pageSize"), error("email"), error("")],
+        };
+        let of_options =
+            "--page-size must be right; --email must be right; the request must be right";
+        assert_eq!(invalid.message(FieldNames::Options), of_options);
+        let of_columns = "pageSize must be right; email must be right; the request must be right";
+        assert_eq!(invalid.message(FieldNames::Columns), of_columns);
+    }
+
+    #[test]
+    fn outcome_has_the_same_name_in_json() {
+        let outcomes = [
+            Outcome::EmailTaken,
+            Outcome::IdConflict,
+            Outcome::NotFound,
+            CallError::NotExecuted(String::new()).into(),
+            CallError::OutcomeUnknown(String::new()).into(),
+            CallError::Unimplemented.into(),
+        ];
+        for outcome in outcomes {
+            let json = serde_json::to_value(&outcome).unwrap();
+            assert_eq!(json["outcome"], outcome.name());
         }
     }
 }

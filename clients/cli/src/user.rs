@@ -2,10 +2,7 @@
 //!
 //! A new field of a user changes no other file of this program.
 
-use anyhow::ensure;
 use clap::Args;
-use comfy_table::{Table, presets::NOTHING};
-use csv::StringRecord;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use users_client::{NewUser, User};
 use uuid::{Uuid, uuid};
@@ -63,38 +60,14 @@ fn optional_id<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Uuid>, D::E
     }
 }
 
-/// The columns of an imported file, for people.
-pub const IMPORT_COLUMNS: &str = "email, name, and id if there are ids";
+/// The columns of a user, in tables and in CSV files.
+pub const COLUMNS: [&str; 3] = ["id", "email", "name"];
 
-/// Fails unless the first line of an imported file names the columns that make [`UserFields`].
-pub fn check_columns(header: &StringRecord) -> anyhow::Result<()> {
-    let has = |column| header.iter().any(|name| name == column);
-    ensure!(
-        has("email") && has("name"),
-        "the first line must name the columns: {IMPORT_COLUMNS}"
-    );
-    ensure!(
-        header.iter().all(|h| ["email", "name", "id"].contains(&h)),
-        "the first line names other columns than email, name and id"
-    );
-    Ok(())
-}
+/// The columns that an imported file must have.
+pub const REQUIRED_COLUMNS: [&str; 2] = ["email", "name"];
 
-/// The columns of a user in the file of rejected rows.
-pub const REJECTED_COLUMNS: [&str; 2] = ["email", "name"];
-
-/// What the [`REJECTED_COLUMNS`] say of a user; nothing if its row could not be read.
-pub fn rejected_columns(user: Option<&NewUser>) -> [&str; 2] {
-    user.map_or([""; 2], |user| [&user.email, &user.name])
-}
-
-/// Users as a table, a line each below the names of the columns.
-pub fn table(users: &[User]) -> String {
-    let mut table = Table::new();
-    table.load_preset(NOTHING);
-    table.set_header(["ID", "EMAIL", "NAME"]);
-    for User { id, email, name } in users {
-        table.add_row([id, email, name]);
-    }
-    table.to_string()
+/// What the [`COLUMNS`] say of a user.
+pub fn cells(user: &User) -> [&str; 3] {
+    let User { id, email, name } = user;
+    [id, email, name]
 }

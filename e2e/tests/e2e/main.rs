@@ -7,6 +7,7 @@ mod browser;
 mod cargo_run;
 mod chaos;
 mod clients;
+mod command_line;
 mod create_and_get;
 mod database_faults;
 mod database_roles;

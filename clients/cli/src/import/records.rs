@@ -10,8 +10,13 @@ use std::io::{self, BufRead as _, BufReader, Read};
 /// Bytes of a record, more than ten times those of the longest valid user.
 const MAX_RECORD: usize = 16 * 1024;
 
+/// What programs on Windows begin a file in UTF-8 with.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// The records of a file.
 pub struct Records<R> {
+    /// What separates two fields.
+    pub separator: u8,
     input: BufReader<R>,
     /// Lines that were searched for a closing quote, and are still to be read.
     ahead: VecDeque<Vec<u8>>,
@@ -23,51 +28,73 @@ pub struct Records<R> {
 pub struct Record {
     /// Where it begins, counted from 1.
     pub line: u64,
-    /// Its text, or what is wrong with it.
-    pub text: Result<Vec<u8>, String>,
+    /// Its text with a line feed at the end, or as much of it as was kept.
+    pub text: Vec<u8>,
+    /// What is wrong with the text.
+    pub fault: Option<String>,
 }
 
 impl<R: Read> Records<R> {
     pub fn new(input: R) -> Self {
         Self {
+            separator: b',',
             input: BufReader::new(input),
             ahead: VecDeque::new(),
             lines: 0,
         }
     }
 
+    /// Reads the first line that is not blank, without a byte order mark; empty at the end of the file. Call it
+    /// before anything else is read.
+    pub fn first_line(&mut self) -> io::Result<Vec<u8>> {
+        let mut line = self.next_line()?;
+        if let Some(text) = line.strip_prefix(BYTE_ORDER_MARK) {
+            line = text.to_owned();
+        }
+        if line == b"\n" {
+            return self.next_text();
+        }
+        Ok(line)
+    }
+
     /// Reads the next record that is not a blank line; `None` at the end of the file.
     pub fn next(&mut self) -> io::Result<Option<Record>> {
-        let mut text = self.next_line()?;
-        while text == b"\n" {
-            text = self.next_line()?;
-        }
+        let mut text = self.next_text()?;
         if text.is_empty() {
             return Ok(None);
         }
         let line = self.lines;
-        let text = if text.len() > MAX_RECORD {
-            Err(format!("is longer than {MAX_RECORD} bytes"))
+        let fault = if text.len() > MAX_RECORD {
+            Some(format!("is longer than {MAX_RECORD} bytes"))
         } else if self.read_to_closing_quote(&mut text)? {
-            Ok(text)
+            None
         } else {
-            Err("unclosed quote?".into())
+            Some("unclosed quote?".into())
         };
-        Ok(Some(Record { line, text }))
+        Ok(Some(Record { line, text, fault }))
+    }
+
+    /// The next line that is not blank; empty at the end of the file.
+    fn next_text(&mut self) -> io::Result<Vec<u8>> {
+        let mut line = self.next_line()?;
+        while line == b"\n" {
+            line = self.next_line()?;
+        }
+        Ok(line)
     }
 
     /// Adds the lines that a quoted field of `text` goes on for. Returns `false`, having added none, when
     /// its closing quote is not found.
     fn read_to_closing_quote(&mut self, text: &mut Vec<u8>) -> io::Result<bool> {
         let mut quotes = Quotes::default();
-        quotes.read(text);
+        quotes.read(text, self.separator);
         if quotes.is_misplaced {
             return Ok(false);
         }
-        let (first_line, mut added) = (self.lines, VecDeque::new());
+        let (first_line, first_len, mut added) = (self.lines, text.len(), VecDeque::new());
         while quotes.is_open() {
             let line = self.next_line()?;
-            quotes.read(&line);
+            quotes.read(&line, self.separator);
             text.extend_from_slice(&line);
             let is_last = line.is_empty();
             added.push_back(line);
@@ -76,6 +103,7 @@ impl<R: Read> Records<R> {
                 added.append(&mut self.ahead);
                 self.ahead = added;
                 self.lines = first_line;
+                text.truncate(first_len);
                 return Ok(false);
             }
         }
@@ -140,12 +168,13 @@ enum State {
 }
 
 impl Quotes {
-    fn read(&mut self, text: &[u8]) {
+    fn read(&mut self, text: &[u8], separator: u8) {
         for byte in text {
             self.state = match (self.state, byte) {
                 (State::Quoted, b'"') => State::Closed,
                 (State::FieldBegins | State::Closed, b'"') | (State::Quoted, _) => State::Quoted,
-                (_, b',' | b'\n') => State::FieldBegins,
+                (_, b'\n') => State::FieldBegins,
+                (_, byte) if *byte == separator => State::FieldBegins,
                 (state, _) => {
                     self.is_misplaced |= state == State::Closed;
                     State::Unquoted

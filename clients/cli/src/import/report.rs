@@ -1,16 +1,15 @@
-//! Tells what became of the rows: progress meanwhile, counts at the end, and each row that was refused.
+//! The counts at the end of an import, and each row that was refused.
 
-use std::io::{Read as _, Write as _};
-use std::{collections::BTreeMap, fs::File, path::Path, time::Instant};
+use std::collections::BTreeMap;
+use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
-use indicatif::ProgressBar;
 use serde_json::json;
 
+use super::progress::Progress;
+use super::rejected::RejectedRows;
 use super::settle::SettledRow;
-use crate::outcome::UNKNOWN_STATUS;
-use crate::output::{Format, print_line};
-use crate::user::{REJECTED_COLUMNS, rejected_columns};
+use crate::output::Format;
+use crate::{status, stdout};
 
 /// Refused rows that are shown when there is no file for them.
 const SHOWN: usize = 10;
@@ -19,14 +18,13 @@ const SHOWN: usize = 10;
 pub struct Report {
     /// Why the import ended before its rows did.
     stopped: Option<Stop>,
-    bar: ProgressBar,
-    begin: Instant,
-    rows: u64,
     counts: BTreeMap<&'static str, u64>,
     /// Rows that were not stored.
     refused: usize,
-    /// The file to write those rows to.
-    rejected: Option<csv::Writer<File>>,
+    /// Rows that were sent, and of which nobody knows whether they are stored.
+    unsettled: usize,
+    /// The file to write the refused rows to.
+    rejected: Option<RejectedRows>,
 }
 
 /// The reason for ending early, and the exit status that stands for it.
@@ -36,134 +34,118 @@ pub struct Stop {
 }
 
 impl Report {
-    /// Starts with no rows. Creates the file for rejected ones, with its first line.
-    pub fn new(rejected: Option<&Path>, bar: ProgressBar) -> anyhow::Result<Self> {
-        Ok(Self {
+    pub fn new(rejected: Option<RejectedRows>) -> Self {
+        Self {
             stopped: None,
-            bar,
-            begin: Instant::now(),
-            rows: 0,
             counts: BTreeMap::new(),
             refused: 0,
-            rejected: rejected.map(create_rejected).transpose()?,
+            unsettled: 0,
+            rejected,
+        }
+    }
+
+    /// Counts a row, and writes or shows it when it was refused. Returns why the import cannot go on after it.
+    pub fn add(&mut self, row: &SettledRow, progress: &Progress) -> Option<Stop> {
+        if !row.is_settled() {
+            self.unsettled += 1;
+            let (why, status) = (row.reason(), row.status());
+            return Some(Stop { why, status });
+        }
+        progress.settled();
+        *self.counts.entry(row.kind()).or_default() += 1;
+        if row.is_stored() {
+            return None;
+        }
+        let error = self.add_refused(row, progress).err()?;
+        Some(Stop {
+            why: format!("cannot write to the file of --rejected: {error:#}"),
+            status: status::FAILED,
         })
     }
 
-    /// Counts a row, and writes or shows it when it was refused.
-    pub fn add(&mut self, row: &SettledRow) -> anyhow::Result<()> {
-        self.rows += 1;
-        *self.counts.entry(row.kind()).or_default() += 1;
-        if !row.is_stored() {
-            self.add_refused(row)?;
-        }
-        if self.rows.is_multiple_of(256) {
-            let message = format!("{} rows, {}/s", self.rows, self.rate());
-            self.bar.set_message(message);
+    fn add_refused(&mut self, row: &SettledRow, progress: &Progress) -> anyhow::Result<()> {
+        self.refused += 1;
+        if let Some(file) = &mut self.rejected {
+            file.add(row)?;
+        } else if self.refused <= SHOWN {
+            let (line, kind, reason) = (row.line, row.kind(), row.reason());
+            progress.say(&format!("line {line}: {kind}: {reason}"));
+        } else if self.refused == SHOWN + 1 {
+            progress.say("… further ones go into the file of --rejected");
         }
         Ok(())
+    }
+
+    /// Gives up rows that are in flight: each of them may have been written.
+    pub fn abandon(&mut self, in_flight: usize) {
+        self.unsettled += in_flight;
+        self.stop(Stop {
+            why: format!("interrupted; rows still in flight: {in_flight}"),
+            status: status::UNKNOWN,
+        });
     }
 
     /// Notes why the import stops: the first reason, or else that a row may have been written.
     pub fn stop(&mut self, stop: Stop) {
         match &self.stopped {
             None => self.stopped = Some(stop),
-            Some(first) if stop.status == UNKNOWN_STATUS && first.status != UNKNOWN_STATUS => {
+            Some(first) if stop.status == status::UNKNOWN && first.status != status::UNKNOWN => {
                 self.stopped = Some(stop);
             }
             Some(_) => {}
         }
     }
 
-    fn add_refused(&mut self, row: &SettledRow) -> csv::Result<()> {
-        let (line, kind, reason) = (row.line.to_string(), row.kind(), row.reason());
-        self.refused += 1;
-        if let Some(file) = &mut self.rejected {
-            let columns = rejected_columns(row.user.as_ref());
-            file.write_record(rejected_record(&line, columns, kind, &reason))?;
-        } else if self.refused <= SHOWN {
-            self.bar
-                .suspend(|| eprintln!("line {line}: {kind}: {reason}"));
-        } else if self.refused == SHOWN + 1 {
-            self.bar
-                .suspend(|| eprintln!("… further ones go into the file of --rejected"));
+    /// The counts, as they are printed.
+    fn summary(&self, format: Format, progress: &Progress) -> String {
+        let (rows, seconds) = (progress.rows(), progress.elapsed().as_secs_f64());
+        match format {
+            Format::Json => {
+                let report = json!({
+                    "rows": rows,
+                    "seconds": seconds,
+                    "outcomes": self.counts,
+                    "unsettled": self.unsettled,
+                });
+                format!("{report}\n")
+            }
+            Format::Csv => {
+                let counts = self.counts.iter();
+                let counts = counts.map(|(outcome, count)| format!("{outcome},{count}\n"));
+                format!("outcome,rows\n{}", counts.collect::<String>())
+            }
+            Format::Table => {
+                let line = |(outcome, count): (&&str, &u64)| {
+                    let note = match *outcome {
+                        "replayed" => "  stored before this import",
+                        _ => "",
+                    };
+                    format!("{outcome:14} {count:>12}{note}\n")
+                };
+                let counts: String = self.counts.iter().map(line).collect();
+                let unsettled = match self.unsettled {
+                    0 => String::new(),
+                    unsettled => line((&"unsettled", &(unsettled as u64))),
+                };
+                let rate = progress.rate();
+                format!("{counts}{unsettled}{rows} rows in {seconds:.1} s, {rate}/s\n")
+            }
         }
-        Ok(())
     }
 
     /// Prints the counts, and why the import stopped if it did. Returns the exit status.
-    pub fn finish(mut self, format: Format) -> anyhow::Result<u8> {
-        self.bar.finish_and_clear();
-        if let Some(file) = &mut self.rejected {
-            file.flush()?;
-        }
-        self.print(format)?;
-        if let Some(Stop { why, status }) = self.stopped {
-            eprintln!("users-cli: stopped: {why}");
-            eprintln!("users-cli: import the same file again to go on");
-            return Ok(status);
-        }
-        Ok(if self.refused > 0 { 3 } else { 0 })
-    }
-
-    fn print(&self, format: Format) -> anyhow::Result<()> {
-        let (rows, seconds) = (self.rows, self.begin.elapsed().as_secs_f64());
-        match format {
-            Format::Json => {
-                let report = json!({ "rows": rows, "seconds": seconds, "outcomes": self.counts });
-                print_line(&report.to_string())?;
+    pub fn finish(self, format: Format, progress: &Progress) -> ExitCode {
+        progress.end();
+        let printed = stdout::print(&self.summary(format, progress));
+        let status = match self.stopped {
+            Some(Stop { why, status }) => {
+                eprintln!("users-cli: stopped: {why}");
+                eprintln!("users-cli: import the same file again to go on");
+                status
             }
-            Format::Table => {
-                for (outcome, count) in &self.counts {
-                    print_line(&format!("{outcome:14} {count:>12}"))?;
-                }
-                let rate = self.rate();
-                print_line(&format!("{rows} rows in {seconds:.1} s, {rate}/s"))?;
-            }
-        }
-        Ok(())
+            None if self.refused > 0 => status::REFUSED,
+            None => status::DONE,
+        };
+        stdout::status_after(printed, status)
     }
-
-    /// Rows per second so far.
-    fn rate(&self) -> u128 {
-        u128::from(self.rows) * 1000 / self.begin.elapsed().as_millis().max(1)
-    }
-}
-
-/// Creates the file for rejected rows. It may replace that of an import before, and nothing else: a wrong
-/// name, such as that of the input, costs no file.
-fn create_rejected(path: &Path) -> anyhow::Result<csv::Writer<File>> {
-    let name = path.display();
-    let mut header = csv::Writer::from_writer(Vec::new());
-    header.write_record(rejected_record(
-        "line",
-        REJECTED_COLUMNS,
-        "outcome",
-        "reason",
-    ))?;
-    let header = header.into_inner()?;
-
-    // Not of a pipe or a device, which have nothing to lose.
-    if path.is_file() {
-        let mut begin = Vec::new();
-        let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
-        file.take(header.len() as u64).read_to_end(&mut begin)?;
-        ensure!(
-            begin.is_empty() || begin == header,
-            "{name} exists and holds no rejected rows; give --rejected another name"
-        );
-    }
-    let mut file = File::create(path).with_context(|| format!("cannot write {name}"))?;
-    file.write_all(&header)?;
-    Ok(csv::Writer::from_writer(file))
-}
-
-/// A line of the file of rejected rows.
-fn rejected_record<'a>(
-    line: &'a str,
-    columns: [&'a str; REJECTED_COLUMNS.len()],
-    outcome: &'a str,
-    reason: &'a str,
-) -> impl Iterator<Item = &'a str> {
-    let before = [line].into_iter();
-    before.chain(columns).chain([outcome, reason])
 }

@@ -34,9 +34,11 @@ fn created_and_listed_users_are_a_table() {
         .lines()
         .map(|line| line.split_whitespace().collect());
     let lines: Vec<Vec<&str>> = lines.collect();
-    let row = vec![&*user.id, &user.email, "Jane", "Doe"];
-    assert_eq!(lines, [vec!["ID", "EMAIL", "NAME"], row]);
-    assert_eq!(String::from_utf8(listed.stdout).unwrap(), created);
+    let row = vec![&*user.id, &user.email, "Jane", "Doe", "created"];
+    assert_eq!(lines, [vec!["ID", "EMAIL", "NAME", "OUTCOME"], row]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let row = format!("{}  {}  Jane Doe", user.id, user.email);
+    assert_eq!(listed.lines().nth(1), Some(&*row));
 }
 
 #[test]
