@@ -141,27 +141,20 @@ where
         let stream = TokioIo::new(stream);
         let mut connection = self.connections.serve_connection(stream, service);
 
-        let mut may_go_on = false;
-        let ended = tokio::select! {
-            ended = &mut connection => Some(ended),
-            () = grace => None,
-            () = activity.pause() => {
-                may_go_on = true;
-                None
-            }
+        let (ended, may_go_on) = tokio::select! {
+            ended = &mut connection => (Some(ended), false),
+            () = grace => (None, false),
+            () = activity.pause() => (None, true),
         };
-        let ended = match ended {
-            Some(ended) => ended,
-            None => {
-                let requests = activity.requests();
-                Pin::new(&mut connection).graceful_shutdown();
-                // Only a connection that is idle ends at once, and without reading on.
-                let ended = poll_fn(|cx| Poll::Ready(Pin::new(&mut connection).poll(cx))).await;
-                may_go_on &= ended.is_ready() && activity.requests() == requests;
-                match ended {
-                    Poll::Ready(ended) => ended,
-                    Poll::Pending => (&mut connection).await,
-                }
+        let (ended, is_idle) = if let Some(ended) = ended {
+            (ended, false)
+        } else {
+            let requests = activity.requests();
+            Pin::new(&mut connection).graceful_shutdown();
+            // Only a connection that is idle ends at once, and without reading on.
+            match poll_fn(|cx| Poll::Ready(Pin::new(&mut connection).poll(cx))).await {
+                Poll::Ready(ended) => (ended, may_go_on && activity.requests() == requests),
+                Poll::Pending => ((&mut connection).await, false),
             }
         };
 
@@ -170,7 +163,7 @@ where
             tracing::debug!(%error, "an HTTP connection ended early");
         }
         let stream = connection.into_parts().io.into_inner().stream;
-        (stream, may_go_on && ended.is_ok())
+        (stream, is_idle && ended.is_ok())
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use service_runtime::trace::{Span, TraceContext};
+use service_runtime::trace::TraceContext;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{spawn_blocking, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
