@@ -100,30 +100,33 @@ where
         connection: Connection,
     ) {
         let mut grace = pin!(grace_is_over(&connection.draining));
-        let (mut limit, mut is_idle) = (HEAD_TIMEOUT, true);
-        while is_idle {
-            let first = tokio::select! {
-                first = first_bytes(&mut stream, limit, &connection.place_wanted) => first,
-                () = &mut grace => None,
-            };
-            let Some(first) = first else { break };
+        let (mut limit, mut unserved) = (HEAD_TIMEOUT, Some(Bytes::new()));
+        while let Some(mut first) = unserved {
+            if first.is_empty() {
+                let next = tokio::select! {
+                    first = first_bytes(&mut stream, limit, &connection.place_wanted) => first,
+                    () = &mut grace => None,
+                };
+                let Some(next) = next else { break };
+                first = next;
+            }
             let served = self.serve_requests(first, stream, connection.peer, grace.as_mut());
             // In a box, whose space is given back when the connection is idle.
-            (stream, is_idle) = Box::pin(served).await;
+            (stream, unserved) = Box::pin(served).await;
             limit = self.keep_alive;
         }
         let _ = stream.shutdown().await;
     }
 
     /// Serves requests, the first of which begins with `first`, until the connection is idle for a while or ends.
-    /// Returns its stream, and whether another request may come over it.
+    /// Returns its stream, and if another request may come over it, what has been read of that.
     async fn serve_requests<T>(
         &self,
         first: Bytes,
         stream: T,
         peer: IpAddr,
         grace: Pin<&mut impl Future<Output = ()>>,
-    ) -> (T, bool)
+    ) -> (T, Option<Bytes>)
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
@@ -162,8 +165,9 @@ where
             count_refused_head(error);
             tracing::debug!(%error, "an HTTP connection ended early");
         }
-        let stream = connection.into_parts().io.into_inner().stream;
-        (stream, is_idle && ended.is_ok())
+        let parts = connection.into_parts();
+        let unserved = (is_idle && ended.is_ok()).then_some(parts.read_buf);
+        (parts.io.into_inner().stream, unserved)
     }
 }
 
