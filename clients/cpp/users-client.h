@@ -81,6 +81,9 @@ public:
   // make that safe. Throws CallError.
   template <typename Build, typename Read>
   auto call(Effect effect, Build&& build, Read&& read) {
+    // The library's clock stands still while its loop does not run, as in a program that does something else.
+    // A timer would end at once then.
+    io.waitScope.poll();
     deadline = Clock::now() + timeout;
     const bool writes = effect == Effect::WRITE;
     bool mayHaveWritten = false;
