@@ -72,7 +72,8 @@ fn switch_over(cluster: &Cluster, system: &System, name: &str) {
     });
 }
 
-/// Freezes the leader until there is another one. When it goes on, it takes itself for the leader for a moment.
+/// Freezes the leader until there is another one. When it goes on, it must not lead again. Patroni 3.0 with etcd
+/// lets it: it writes the leader's key back without comparing it (`_update_leader`). Patroni 4.1 compares.
 fn freeze_leader(cluster: &Cluster, system: &System, name: &str) {
     let old = cluster.leader().unwrap();
     disturb(system, name, || {
