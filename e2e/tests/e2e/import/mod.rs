@@ -119,7 +119,7 @@ fn every_row_is_created_replayed_or_refused_for_a_reason() {
     for expected in [
         "name,email,id,line,outcome,reason\n",
         "\nSomeone else,JANE@example.com,,5,emailTaken,",
-        "\n,nobody,,6,invalid,\"email must be an e-mail address, such as jane@example.com; name must have",
+        "\n,nobody,,6,invalid,\"email must have an @, as in jane@example.com; name must have",
         "\nJim,jim@example.com,0190a3f4-7c3e-7cc8-a1b2-0242ac120002,7,idConflict,",
         "\n\"short,line@example.com\",,,8,malformed,has 2 columns instead of 3",
         "\n\"Two\nlines\",two@example.com,,9,invalid,",
