@@ -134,7 +134,7 @@ pub async fn read(headers: &HeaderMap, mut body: Body) -> Result<BytesMut, Probl
 pub fn decode(bytes: &[u8]) -> Result<(NewUser, Vec<FieldError>), Problem> {
     let refuse = |error: serde_json::Error| match error.classify() {
         Category::Data => Problem::not_an_object(),
-        _ => Problem::malformed(),
+        _ => malformed(bytes, &error),
     };
     let mut members: Members = serde_json::from_slice(bytes).map_err(refuse)?;
 
@@ -147,6 +147,24 @@ pub fn decode(bytes: &[u8]) -> Result<(NewUser, Vec<FieldError>), Problem> {
     }
     let [email, name] = members.values.map(Option::unwrap_or_default);
     Ok((NewUser { email, name }, members.errors))
+}
+
+/// Says where a body is no JSON, in lines and characters from 1, and what was expected there. Nothing of the body
+/// itself: it may be a secret, and sent to the wrong place.
+fn malformed(bytes: &[u8], error: &serde_json::Error) -> Problem {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let line = lines.nth(error.line() - 1).unwrap_or_default();
+    // serde_json counts bytes.
+    let before = line.get(..error.column()).unwrap_or(line);
+    let column = String::from_utf8_lossy(before).chars().count().max(1);
+
+    let what = error.to_string();
+    let what = what.split(" at line ").next().unwrap_or_default();
+    let mut problem = Problem::malformed();
+    let rule = problem.detail.trim_end_matches('.');
+    let detail = format!("{rule}: {what} at line {}, column {column}.", error.line());
+    problem.detail = detail.into();
+    problem
 }
 
 /// The members of a body and all errors of their shape; a derived decoder would stop at the first.
@@ -165,7 +183,13 @@ impl Members {
             return self.error(name, "must be given once");
         }
         let text = serde_json::from_str(value.get()).unwrap_or_else(|_| {
-            self.error(name, "must be a string");
+            // An escape may stand for half a character, which no string of ours can hold.
+            let detail = if value.get().starts_with('"') {
+                "must have no half of a surrogate pair"
+            } else {
+                "must be a string"
+            };
+            self.error(name, detail);
             String::new()
         });
         self.values[index] = Some(text);
@@ -240,6 +264,16 @@ mod tests {
     }
 
     #[test]
+    fn string_with_half_a_character_is_named() {
+        let half = "must have no half of a surrogate pair";
+        let errors = [("#/email", half), ("#/name", "must be a string")];
+        assert_eq!(
+            errors_of(r#"{"email":"a\ud83d","name":1e999}"#),
+            expected(errors)
+        );
+    }
+
+    #[test]
     fn missing_members_are_named() {
         let errors = [("#/email", "is required"), ("#/name", "is required")];
         assert_eq!(errors_of("{}"), expected(errors));
@@ -261,6 +295,29 @@ mod tests {
         }
         assert!(decode(b"{\"email\":\"\xff\",\"name\":\"n\"}").is_err());
         assert!(decode("[".repeat(60_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn malformed_body_is_told_where_and_nothing_of_it_is_shown() {
+        let secret = "Zq7";
+        for (body, place) in [
+            ("", "EOF while parsing a value at line 1, column 1."),
+            ("{\"Zq7\":}", "expected value at line 1, column 8."),
+            ("{\"Zq7\":\"Zq7\",}", "trailing comma at line 1, column 14."),
+            (
+                "{\"a\":\"Zq7",
+                "EOF while parsing a string at line 1, column 9.",
+            ),
+            ("{\n \"Zq7\": Zq7\n}", "expected value at line 2, column 9."),
+            ("{\"ünö\":Zq7}", "expected value at line 1, column 8."),
+            ("{\n}\nZq7", "trailing characters at line 3, column 1."),
+            ("{\"a\":\"\\x Zq7\"}", "invalid escape at line 1, column 8."),
+        ] {
+            let problem = decode(body.as_bytes()).unwrap_err();
+            let expected = format!("The body must be JSON (RFC 8259) in UTF-8: {place}");
+            assert_eq!(*problem.detail, *expected, "{body}");
+            assert!(!problem.detail.contains(secret), "{body}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub struct Problem {
     /// The HTTP status.
     pub status: u16,
     /// What was wrong, or what would be right.
-    detail: Box<str>,
+    pub detail: Box<str>,
     /// Everything that is wrong with the body or the query; while the users service cannot be asked, with its shape.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,

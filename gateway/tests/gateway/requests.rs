@@ -30,6 +30,18 @@ fn body_that_is_no_object_is_400_and_calls_nobody() {
 }
 
 #[test]
+fn malformed_body_is_told_where() {
+    let (_users, gateway) = answering(&[Answer::Stored]);
+    let body = b"{\n  \"email\": \"secret@example.com\"\n  \"name\": \"Jane Doe\"\n}";
+    let response = gateway.post(&[JSON], body);
+    assert_eq!(&*response.problem(), "malformed");
+    let detail = response.json()["detail"].clone();
+    let expected =
+        "The body must be JSON (RFC 8259) in UTF-8: expected `,` or `}` at line 3, column 3.";
+    assert_eq!(detail, expected);
+}
+
+#[test]
 fn object_that_is_no_user_is_400() {
     let (_users, gateway) = answering(&[Answer::Stored]);
     for body in [
