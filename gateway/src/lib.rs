@@ -16,7 +16,7 @@ mod limits;
 mod probes;
 mod problem;
 mod rate_limit;
-mod refused_heads;
+mod refusals;
 mod request_context;
 mod response;
 mod router;
@@ -63,7 +63,7 @@ pub fn run(
 
     limit_socket_memory(&listener)?;
     telemetry::register_metrics(auth.has_keys());
-    refused_heads::register_metrics();
+    refusals::register_metrics();
     upstream::register_metrics(settings.max_in_flight);
     let resolver = Resolver::start(&settings.users_addr, settings.users_tls.client()?);
     let (links, stopping) = (resolver.clone(), shutdown.clone());

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Largest head of a request: request line and headers.
 pub const MAX_HEAD_KIB: usize = 16;
+/// Most headers of a request. This is hyper's own limit; to set it would cost an allocation for each request.
+pub const MAX_HEADERS: usize = 100;
 /// How long a request's head may take to arrive, or a TLS handshake, and how long a connection may idle.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 

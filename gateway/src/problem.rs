@@ -6,17 +6,21 @@ use utoipa::ToSchema;
 use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::field_error::FieldError;
-use crate::limits::{BODY_TIMEOUT, MAX_BODY_KIB, MAX_IDEMPOTENCY_KEY_BYTES};
+use crate::limits::{
+    BODY_TIMEOUT, MAX_BODY_KIB, MAX_HEAD_KIB, MAX_HEADERS, MAX_IDEMPOTENCY_KEY_BYTES,
+};
 use crate::response::{Response, json};
 
 /// An error of this interface (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Problem {
     /// What kind of problem it is, for programs; `about:blank`: the status says it all.
-    r#type: &'static str,
+    #[schema(format = "uri")]
+    pub r#type: &'static str,
     /// The same for people.
     pub title: &'static str,
     /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
     /// What was wrong, or what would be right.
     pub detail: Box<str>,
@@ -96,6 +100,9 @@ problems! {
         "The body must be a JSON object with the members email and name.";
     body_broke_off: 400 "malformed" "Malformed request",
         "The body broke off.";
+    /// It takes the place of hyper's own answer.
+    unreadable_head: 400 "malformed" "Malformed request",
+        "The request line and the headers must be HTTP/1.1 (RFC 9112).", CONNECTION "close";
     /// Not exactly one valid `Host`: what follows may be meant for someone else.
     bad_host: 400 "malformed" "Malformed request",
         "The request must have one Host header, with a host and perhaps a port.", CONNECTION "close";
@@ -138,6 +145,9 @@ problems! {
     /// The status is that of the Idempotency-Key draft.
     key_reused: 422 "idempotency-key-reused" "Idempotency-Key reused",
         "This Idempotency-Key belongs to a request with another body.";
+    /// It takes the place of hyper's own answer.
+    head_too_large: 431 "" "Request Header Fields Too Large",
+        format!("The head must have at most {MAX_HEAD_KIB} KiB and {MAX_HEADERS} headers."), CONNECTION "close";
     /// The rate limit adds when there is a request left, and which policy it is about.
     quota_exceeded: 429 (iana "quota-exceeded") "Quota exceeded",
         "There were too many requests. Nothing was done about this one; try again when Retry-After says.", RETRY_AFTER "1";

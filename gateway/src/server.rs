@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::keep_alive::{Activity, ServedStream, first_bytes};
 use crate::limits::{HEAD_TIMEOUT, MAX_HEAD_KIB};
-use crate::refused_heads::count_refused_head;
+use crate::refusals::{Refusals, count_refused_head};
 use crate::response::Response;
 use crate::write_guard::WriteGuard;
 
@@ -141,7 +141,7 @@ where
             stream,
             activity,
         };
-        let stream = TokioIo::new(stream);
+        let stream = TokioIo::new(Refusals::new(stream, self.tls.is_some()));
         let mut connection = self.connections.serve_connection(stream, service);
 
         let (ended, may_go_on) = tokio::select! {
@@ -167,7 +167,7 @@ where
         }
         let parts = connection.into_parts();
         let unserved = (is_idle && ended.is_ok()).then_some(parts.read_buf);
-        (parts.io.into_inner().stream, unserved)
+        (parts.io.into_inner().stream.stream, unserved)
     }
 }
 

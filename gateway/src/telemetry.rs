@@ -22,7 +22,7 @@ use crate::probes::is_probe;
 use crate::problem::Problem;
 use crate::response::{Response, set};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The methods that RFC 9110 and RFC 5789 define.

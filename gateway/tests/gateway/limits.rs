@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::raw::{LIVE, POST, USER, connect, send, start, status};
-use crate::support::{Answer, FakeUsers, Gateway};
+use crate::support::{Answer, FakeUsers, Gateway, Response};
 
 #[test]
 fn client_that_stops_in_the_middle_is_ended_after_ten_seconds() {
@@ -60,10 +60,33 @@ fn head_over_16_kib_is_431() {
         )
     };
     assert_eq!(status(&send(&gateway, head(15 * 1024).as_bytes()).0), "200");
-    assert_eq!(status(&send(&gateway, head(17 * 1024).as_bytes()).0), "431");
-    let many = "X: x\r\n".repeat(200);
+    let many = "X: x\r\n".repeat(101);
     let many = format!("GET /livez HTTP/1.1\r\nHost: h\r\n{many}\r\n");
-    assert_eq!(status(&send(&gateway, many.as_bytes()).0), "431");
+    for refused in [head(17 * 1024), many.clone(), LIVE.repeat(3) + &many] {
+        let (answer, _) = send(&gateway, refused.as_bytes());
+        let last = &answer[answer.rfind("HTTP/1.1 ").unwrap()..];
+        let response = Response::parse(last);
+        assert_eq!((response.status, &*response.problem()), (431, "blank"));
+        assert_eq!(response.header("connection"), Some("close"));
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
+        let length = response.body.len().to_string();
+        assert_eq!(response.header("content-length"), Some(&*length));
+    }
+}
+
+#[test]
+fn head_that_cannot_be_read_is_400_with_a_problem() {
+    let (_users, gateway) = start();
+    for head in [
+        "hello\r\n\r\n",
+        "GET /livez HTTP/1.1\r\nHost : h\r\n\r\n",
+        "GET /li vez HTTP/1.1\r\nHost: h\r\n\r\n",
+    ] {
+        let (answer, _) = send(&gateway, head.as_bytes());
+        let response = Response::parse(&answer);
+        let said = (response.status, &*response.problem());
+        assert_eq!(said, (400, "malformed"), "{head}");
+    }
 }
 
 #[test]

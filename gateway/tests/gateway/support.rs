@@ -124,7 +124,8 @@ pub struct Response {
 }
 
 impl Response {
-    fn parse(answer: &str) -> Self {
+    /// The only response in `answer`.
+    pub fn parse(answer: &str) -> Self {
         let (head, body) = answer.split_once("\r\n\r\n").expect("a whole response");
         let mut lines = head.lines();
         let status = lines
