@@ -24,11 +24,16 @@ const MEMBERS: [&str; 2] = ["email", "name"];
 /// Its schema says what the users service accepts (`users-svc/src/user.rs`), as far as a schema can. What
 /// stands in braces in a pattern is explained in `docs/openapi.rs`.
 #[derive(Debug, PartialEq, ToSchema)]
-#[schema(description = "")]
+#[schema(description = "A user to create.")]
 #[serde(deny_unknown_fields)]
 pub struct NewUser {
     /// An e-mail address in ASCII with a dotted domain. Space around it is dropped. Unique without regard to case.
-    #[schema(min_length = 1, max_length = 254, examples("jane@example.com"))]
+    #[schema(
+        format = "email",
+        min_length = 1,
+        max_length = 254,
+        examples("jane@example.com")
+    )]
     #[schema(
         pattern = "^[{SPACE}]*(?=[^@]{1,64}@){ATOM}(\\.{ATOM})*@{LABEL}(\\.{LABEL})+[{SPACE}]*$"
     )]
@@ -53,10 +58,10 @@ impl NewUser {
 #[derive(Debug, serde::Serialize, ToSchema)]
 pub struct User {
     /// A UUID.
-    #[schema(examples("0190a3f4-7c3e-7cc8-a1b2-0242ac120002"))]
+    #[schema(format = "uuid", examples("0190a3f4-7c3e-7cc8-a1b2-0242ac120002"))]
     pub id: String,
     /// In the case it was given.
-    #[schema(examples("jane@example.com"))]
+    #[schema(format = "email", examples("jane@example.com"))]
     pub email: String,
     #[schema(examples("Jane Doe"))]
     pub name: String,
@@ -68,6 +73,7 @@ pub struct User {
 pub struct UserList {
     pub users: Vec<User>,
     /// The `pageToken` of the next page. Left out when there are no more users.
+    #[schema(value_type = String, required = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_page_token: Option<String>,
 }

@@ -20,9 +20,11 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct FieldError {
     /// Where in the body: a JSON Pointer (RFC 6901) as a URI fragment, such as `#/email`.
+    #[schema(value_type = String, format = "uri-reference", required = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
     /// Which parameter of the query, such as `pageSize`.
+    #[schema(value_type = String, required = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameter: Option<String>,
     /// What would be right.

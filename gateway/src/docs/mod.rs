@@ -1,6 +1,7 @@
 //! The page at /docs to read the interface and try it: Swagger UI, its files within this program.
 
 pub mod openapi;
+mod problems;
 
 use std::borrow::Cow;
 use std::future::{Ready, ready};

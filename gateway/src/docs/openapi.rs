@@ -9,12 +9,13 @@ use warp::http::StatusCode;
 
 use crate::body::{NewUser, User, UserList};
 use crate::field_error::FieldError;
-use crate::limits::{MAX_HEAD_KIB, MAX_IDEMPOTENCY_KEY_BYTES, MAX_REQUEST_ID_BYTES};
+use crate::limits::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_REQUEST_ID_BYTES};
 use crate::probes::is_probe;
-use crate::problem::{BY_NAME, Policy, Problem};
+use crate::problem::Problem;
+
+use super::problems;
 
 const SKELETON: &str = include_str!("openapi.json");
-const EXAMPLE_ID: &str = "0190a3f4-7c3e-7cc8-a1b2-0242ac120002";
 
 // Regular expressions that patterns refer to by name, escaped as in JSON.
 /// White space as both ends of a value may have it, in a class of ECMA-262.
@@ -23,7 +24,8 @@ const SPACE: &str = r"\\u0009-\\u000d\\u0020\\u0085\\u00a0\\u1680\\u2000-\\u200a
 const CONTROL: &str = r"\\u0000-\\u001f\\u007f-\\u009f\\u2028-\\u202e\\u2066-\\u2069";
 /// Characters of an atom (RFC 5322, section 3.2.3).
 const ATOM: &str = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
-const LABEL: &str = "[A-Za-z0-9-]{1,63}";
+/// A part of a host name between two dots (RFC 1123, section 2.1).
+const LABEL: &str = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
 
 #[derive(OpenApi)]
 #[openapi(components(schemas(NewUser, User, UserList, Problem, FieldError)))]
@@ -67,6 +69,11 @@ fn build(has_api_keys: bool) -> serde_json::Result<String> {
     for (name, schema) in Schemas::openapi().components.unwrap_or_default().schemas {
         document["components"]["schemas"][name] = json!(schema);
     }
+    document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"] = problems::types();
+    if !has_api_keys {
+        remove(&mut document["components"], "securitySchemes");
+        remove(&mut document["components"]["schemas"], "UserList");
+    }
 
     let mut paths: Paths = serde_json::from_value(document["paths"].take())?;
     for operations in paths.values_mut() {
@@ -75,37 +82,15 @@ fn build(has_api_keys: bool) -> serde_json::Result<String> {
             has_api_keys || !needs_keys
         });
     }
-    let operations = paths.iter_mut().flat_map(|(path, operations)| {
-        let is_limited = !is_probe(path);
-        operations.values_mut().map(move |op| (is_limited, op))
-    });
-    for (is_limited, operation) in operations {
-        let names = operation.remove("x-problems").unwrap_or_default();
-        let mut names: Vec<String> = serde_json::from_value(names)?;
-        if !has_api_keys {
-            operation.remove("security");
-        } else if operation.contains_key("security") {
-            names.extend(API_KEY_PROBLEMS.map(ToOwned::to_owned));
+    for (path, operations) in &mut paths {
+        for operation in operations.values_mut() {
+            add_problems(operation, has_api_keys, !is_probe(path))?;
         }
-        if is_limited {
-            names.push("quota_exceeded".into());
-        }
-
-        for name in names {
-            describe(&name, &mut operation["responses"]);
-        }
-        if is_limited {
-            add_rate_limit_headers(&mut operation["responses"]);
-        }
-    }
-    if !has_api_keys && let Some(components) = document["components"].as_object_mut() {
-        components.remove("securitySchemes");
     }
     document["paths"] = json!(paths);
 
     let values = [
         ("{VERSION}", env!("CARGO_PKG_VERSION")),
-        ("{MAX_HEAD_KIB}", &MAX_HEAD_KIB.to_string()),
         ("{MAX_REQUEST_ID_BYTES}", &MAX_REQUEST_ID_BYTES.to_string()),
         ("{SPACE}", SPACE),
         ("{CONTROL}", CONTROL),
@@ -114,6 +99,36 @@ fn build(has_api_keys: bool) -> serde_json::Result<String> {
     ];
     let insert = |text: String, (name, value)| text.replace(name, value);
     Ok(values.into_iter().fold(document.to_string(), insert))
+}
+
+/// Adds the problems of an operation to its responses: those that the skeleton names, and those that any
+/// operation of its kind has.
+fn add_problems(
+    operation: &mut Map<String, Value>,
+    has_api_keys: bool,
+    is_limited: bool,
+) -> serde_json::Result<()> {
+    let names = operation.remove("x-problems").unwrap_or_default();
+    let mut names: Vec<String> = serde_json::from_value(names)?;
+    if !has_api_keys {
+        operation.remove("security");
+    } else if operation.contains_key("security") {
+        names.extend(API_KEY_PROBLEMS.map(ToOwned::to_owned));
+    }
+    if is_limited {
+        names.push("quota_exceeded".into());
+    }
+
+    let responses = &mut operation["responses"];
+    for name in names {
+        problems::describe(&name, responses);
+    }
+    if is_limited {
+        add_rate_limit_headers(responses);
+    }
+    // It is refused before the rate limit sees it.
+    problems::describe("head_too_large", responses);
+    Ok(())
 }
 
 /// Adds the headers that every response has where there is a rate limit.
@@ -127,54 +142,39 @@ fn add_rate_limit_headers(responses: &mut Value) {
     }
 }
 
-/// Adds a problem to the responses of an operation. Problems that share a status are examples of one
-/// response.
-fn describe(name: &str, responses: &mut Value) {
-    let Some((_, problem)) = BY_NAME.iter().find(|(known, _)| *known == name) else {
-        return;
-    };
-    let mut problem = problem();
-    problem.request_id = EXAMPLE_ID.into();
-    match name {
-        "invalid" => {
-            let email = "must be an e-mail address, such as jane@example.com";
-            problem.errors.push(FieldError::of_member("email", email));
-            problem
-                .errors
-                .push(FieldError::of_member("name", "is required"));
-        }
-        "invalid_query" => {
-            let error = FieldError::of_parameter("pageSize", "must be from 1 to 100");
-            problem.errors.push(error);
-        }
-        "quota_exceeded" => problem.violated_policies = Some([Policy::Default]),
-        _ => {}
+fn remove(object: &mut Value, member: &str) {
+    if let Some(object) = object.as_object_mut() {
+        object.remove(member);
     }
-
-    let title = problem.title;
-    let response = &mut responses[problem.status.to_string()];
-    response["description"] = match response["description"].as_str() {
-        Some(others) => format!("{others}, or {title}").into(),
-        None => title.into(),
-    };
-    response["headers"]["X-Request-Id"] = json!({ "$ref": "#/components/headers/RequestId" });
-    for (name, value) in &*problem.headers {
-        response["headers"][name.as_str()] = json!({
-            "description": "As it is sent.",
-            "schema": { "type": "string" },
-            "example": value.to_str().unwrap_or_default(),
-        });
-    }
-
-    let content = &mut response["content"]["application/problem+json"];
-    content["schema"] = json!({ "$ref": "#/components/schemas/Problem" });
-    let key = title.to_lowercase().replace(' ', "-");
-    content["examples"][key] = json!({ "summary": title, "value": problem });
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::problem::BY_NAME;
+
+    fn text(value: &Value) -> &str {
+        value.as_str().unwrap()
+    }
+
+    #[test]
+    fn document_lists_the_type_of_every_problem() {
+        let document: Value = serde_json::from_str(document(false)).unwrap();
+        let listed = &document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"];
+        let listed: BTreeSet<&str> = listed.as_array().unwrap().iter().map(text).collect();
+        let problems = BY_NAME.iter().map(|(_, problem)| json!(problem()));
+        let sent: Vec<Value> = problems.map(|mut problem| problem["type"].take()).collect();
+        assert_eq!(listed, sent.iter().map(text).collect());
+        for known in [
+            "about:blank",
+            "https://iana.org/assignments/http-problem-types#quota-exceeded",
+            "urn:problem-type:users:email-taken",
+        ] {
+            assert!(listed.contains(known), "{known}");
+        }
+    }
 
     #[test]
     fn every_problem_of_the_skeleton_exists() {
