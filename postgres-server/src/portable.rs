@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
+use etcetera::BaseStrategy as _;
 use flate2::read::GzDecoder;
 use nix::unistd::geteuid;
 use sha2::{Digest as _, Sha256};
@@ -71,7 +72,8 @@ impl Portable {
         let caches = if geteuid().is_root() {
             Some("/var/cache".into())
         } else {
-            dirs::cache_dir()
+            let folders = etcetera::choose_base_strategy().ok();
+            folders.map(|folders| folders.cache_dir())
         };
         let caches = caches.context("this user has no folder for caches")?;
         Self::new(source, caches.join("users-rpc"))
