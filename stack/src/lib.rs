@@ -170,7 +170,13 @@ impl Services {
             while users_ready.check().is_err() && !has_ended() && !shutdown.is_cancelled() {
                 thread::sleep(POLL);
             }
+            if has_ended() {
+                stop_gateway.cancel();
+            }
             let gateway = scope.spawn(|| {
+                if stop_gateway.is_cancelled() {
+                    return Ok(());
+                }
                 gateway::run(
                     &self.gateway,
                     self.gateway_listener,
