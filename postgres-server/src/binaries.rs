@@ -37,10 +37,20 @@ impl Binaries {
     /// `data_version`, when data of that version exist. Where there are none, a portable build is downloaded.
     pub fn find(data_version: Option<&str>) -> anyhow::Result<Self> {
         let path = env::var_os("PATH").unwrap_or_default();
-        let portable = Portable::from_env()?;
         let places = PLACES.iter().flat_map(|place| expand(place));
+        let portable = Portable::from_env()?;
+        Self::find_in(env::split_paths(&path), places, &portable, data_version)
+    }
+
+    /// The same on a machine with these folders on its PATH, and these other places.
+    pub(crate) fn find_in(
+        path: impl Iterator<Item = PathBuf>,
+        places: impl Iterator<Item = PathBuf>,
+        portable: &Portable,
+        data_version: Option<&str>,
+    ) -> anyhow::Result<Self> {
+        let on_path = path.filter_map(|dir| installed(&dir));
         let elsewhere = places.chain(portable.programs());
-        let on_path = env::split_paths(&path).filter_map(|dir| installed(&dir));
         let elsewhere = elsewhere.filter_map(|dir| installed(&dir));
         let mut found = in_order(on_path.collect(), elsewhere.collect());
         if found.is_empty() {

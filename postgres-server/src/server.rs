@@ -37,26 +37,31 @@ impl Server {
     ///
     /// A server that an earlier, killed process left there is stopped first.
     pub fn start(dir: &Path) -> anyhow::Result<Self> {
-        Self::start_in(dir, false)
+        Self::start_with(dir, false, Binaries::find)
     }
 
     /// Starts a server with data of its own, which go when it goes.
     pub fn temporary() -> anyhow::Result<Self> {
         let dir = data_dir::temporary()?;
-        let server = Self::start_in(dir.path(), true)?;
+        let server = Self::start_with(dir.path(), true, Binaries::find)?;
         // From here on the watch removes it.
         let _ = dir.keep();
         Ok(server)
     }
 
-    fn start_in(dir: &Path, temporary: bool) -> anyhow::Result<Self> {
+    /// Starts a server of the programs that `find` finds for data of a version, if there are data.
+    pub(crate) fn start_with(
+        dir: &Path,
+        temporary: bool,
+        find: impl FnOnce(Option<&str>) -> anyhow::Result<Binaries>,
+    ) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let dir = dir.canonicalize()?;
         let lock = data_dir::lock(&dir)?;
 
         let data = dir.join("postgres");
         let version = fs::read_to_string(data.join("PG_VERSION")).ok();
-        let binaries = Binaries::find(version.as_deref().map(str::trim))?;
+        let binaries = find(version.as_deref().map(str::trim))?;
         if version.is_none() {
             data_dir::create(&dir, &data, &binaries)?;
         }
@@ -100,7 +105,7 @@ impl Server {
             String::from_utf8_lossy(&copied.stderr)
         );
         fs::write(dir.path().join("password"), &self.password)?;
-        let standby = Self::start_in(dir.path(), true)?;
+        let standby = Self::start_with(dir.path(), true, Binaries::find)?;
         let _ = dir.keep();
         Ok(standby)
     }

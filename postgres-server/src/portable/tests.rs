@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
+use std::iter;
 use std::net::TcpListener;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,6 +11,8 @@ use std::thread;
 
 use super::*;
 use crate::binaries::Binaries;
+use crate::data_dir;
+use crate::server::Server;
 
 /// Serves files by HTTP until the process ends, and counts how many it was asked for.
 struct Mirror {
@@ -178,4 +181,41 @@ fn machine_without_a_network_is_told_so() {
     let portable = Portable::new(Some("http://127.0.0.1:1".into()), cache.path().into()).unwrap();
     let error = format!("{:#}", portable.download(version).unwrap_err());
     assert!(error.contains("cannot get http://127.0.0.1:1/"), "{error}");
+}
+
+/// Starts a server where none is installed.
+fn start_where_nothing_is_installed(portable: &Portable, data: &Path) -> anyhow::Result<Server> {
+    let nowhere = iter::empty;
+    Server::start_with(data, false, |version| {
+        Binaries::find_in(nowhere(), nowhere(), portable, version)
+    })
+}
+
+#[test]
+fn machine_without_a_server_runs_the_one_that_it_downloads() {
+    let archive = archive_of_installed_server();
+    let mirror = mirror(archive, &digest_of(archive));
+    let (cache, data) = (tempfile::tempdir().unwrap(), data_dir::temporary().unwrap());
+    make_readable(cache.path()).unwrap();
+    let portable = Portable::new(Some(mirror.url.clone()), cache.path().into()).unwrap();
+
+    let server = start_where_nothing_is_installed(&portable, data.path()).unwrap();
+    assert!(server.program("postgres").starts_with(cache.path()));
+    server.ensure_database("users").unwrap();
+    drop(server);
+
+    let server = start_where_nothing_is_installed(&portable, data.path()).unwrap();
+    server.ensure_database("users").unwrap();
+    assert_eq!(mirror.requests.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn machine_without_a_server_that_may_not_download_one_is_told_its_ways_out() {
+    let (cache, data) = (tempfile::tempdir().unwrap(), data_dir::temporary().unwrap());
+    let portable = Portable::new(None, cache.path().into()).unwrap();
+    let refused = start_where_nothing_is_installed(&portable, data.path());
+    let error = format!("{:#}", refused.err().unwrap());
+    for way in ["install it", "docker compose up", "DATABASE_URL="] {
+        assert!(error.contains(way), "{error}");
+    }
 }
