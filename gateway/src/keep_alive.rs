@@ -53,10 +53,8 @@ pub async fn first_bytes(
 /// What happens on a connection that is being served.
 #[derive(Default)]
 pub struct Activity {
-    /// Requests that have begun.
-    requests: Cell<u64>,
-    /// Whether a request has no response yet.
-    is_answering: Cell<bool>,
+    /// Requests that have begun and requests that have been answered, together: odd while one is being answered.
+    steps: Cell<u64>,
     /// Whether the connection has not taken all of what was written to it.
     is_writing: Cell<bool>,
 }
@@ -64,29 +62,73 @@ pub struct Activity {
 impl Activity {
     /// Answers a request.
     pub async fn answer<T>(&self, response: impl Future<Output = T>) -> T {
-        self.requests.set(self.requests() + 1);
-        self.is_answering.set(true);
+        self.steps.update(|steps| steps + 1);
         let response = response.await;
-        self.is_answering.set(false);
+        self.steps.update(|steps| steps + 1);
         response
     }
 
-    /// How many requests have begun.
-    pub fn requests(&self) -> u64 {
-        self.requests.get()
-    }
-
-    /// Waits until a connection that has been used seems to be idle.
-    pub async fn pause(&self) {
+    /// Waits until nothing has happened for a while on a connection that has been used. Returns its steps so far.
+    async fn pause(&self) -> u64 {
         loop {
-            let before = self.requests();
+            let before = self.steps.get();
             sleep(LOOK_EVERY).await;
-            let is_busy = self.is_answering.get() || self.is_writing.get();
-            if before > 0 && before == self.requests() && !is_busy {
-                return;
+            if self.is_quiet_since(before) {
+                return before;
             }
         }
     }
+
+    fn is_quiet_since(&self, steps: u64) -> bool {
+        let is_between_requests = steps > 0 && steps.is_multiple_of(2);
+        is_between_requests && steps == self.steps.get() && !self.is_writing.get()
+    }
+}
+
+/// Runs a connection until it ends, or has been idle for a while, or should end because `stop` completes. Returns
+/// how it ended, and whether it did so because it was idle. `shut_down` is hyper's graceful shutdown, which ends an
+/// idle connection at once and another one after its next response.
+pub async fn run_until_idle<C>(
+    connection: &mut C,
+    activity: &Activity,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+    shut_down: impl Fn(Pin<&mut C>),
+) -> (C::Output, bool)
+where
+    C: Future + Unpin,
+{
+    loop {
+        let quiet = tokio::select! {
+            // First, so that what has arrived is read and answered.
+            biased;
+            ended = &mut *connection => return (ended, false),
+            () = &mut stop => None,
+            steps = activity.pause() => Some(steps),
+        };
+        if let Some(steps) = quiet {
+            // The rest of a body that its handler did not read is no request. hyper drains it, or ends the connection,
+            // when it is polled again.
+            if let Poll::Ready(ended) = poll_once(connection).await {
+                return (ended, false);
+            }
+            if !activity.is_quiet_since(steps) {
+                continue;
+            }
+        }
+
+        shut_down(Pin::new(connection));
+        return match poll_once(connection).await {
+            Poll::Ready(ended) => {
+                let is_idle = quiet.is_some_and(|steps| activity.is_quiet_since(steps));
+                (ended, is_idle)
+            }
+            Poll::Pending => (connection.await, false),
+        };
+    }
+}
+
+async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
 }
 
 /// A connection's stream as hyper has it: first the bytes that were read before, then those of the stream. hyper

@@ -1,8 +1,6 @@
 //! HTTP/1.1 connections, with or without TLS: their limits, and how they end.
 
-use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::Poll;
 use std::{convert::Infallible, io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -17,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::keep_alive::{Activity, ServedStream, first_bytes};
+use crate::keep_alive::{Activity, ServedStream, first_bytes, run_until_idle};
 use crate::limits::{HEAD_TIMEOUT, MAX_HEAD_KIB};
 use crate::refusals::{Refusals, count_refused_head};
 use crate::response::Response;
@@ -104,6 +102,8 @@ where
         while let Some(mut first) = unserved {
             if first.is_empty() {
                 let next = tokio::select! {
+                    // First, so that no request that has arrived is reset.
+                    biased;
                     first = first_bytes(&mut stream, limit, &connection.place_wanted) => first,
                     () = &mut grace => None,
                 };
@@ -144,29 +144,17 @@ where
         let stream = TokioIo::new(Refusals::new(stream, self.tls.is_some()));
         let mut connection = self.connections.serve_connection(stream, service);
 
-        let (ended, may_go_on) = tokio::select! {
-            ended = &mut connection => (Some(ended), false),
-            () = grace => (None, false),
-            () = activity.pause() => (None, true),
-        };
-        let (ended, is_idle) = if let Some(ended) = ended {
-            (ended, false)
-        } else {
-            let requests = activity.requests();
-            Pin::new(&mut connection).graceful_shutdown();
-            // Only a connection that is idle ends at once, and without reading on.
-            match poll_fn(|cx| Poll::Ready(Pin::new(&mut connection).poll(cx))).await {
-                Poll::Ready(ended) => (ended, may_go_on && activity.requests() == requests),
-                Poll::Pending => ((&mut connection).await, false),
-            }
-        };
+        let shut_down = |connection: Pin<&mut _>| http1::Connection::graceful_shutdown(connection);
+        let (ended, is_idle) = run_until_idle(&mut connection, activity, grace, shut_down).await;
 
         if let Err(error) = &ended {
             count_refused_head(error);
             tracing::debug!(%error, "an HTTP connection ended early");
         }
         let parts = connection.into_parts();
-        let unserved = (is_idle && ended.is_ok()).then_some(parts.read_buf);
+        // A copy, as hyper's buffer is much larger than what is in it.
+        let unserved = || Bytes::copy_from_slice(&parts.read_buf);
+        let unserved = (is_idle && ended.is_ok()).then(unserved);
         (parts.io.into_inner().stream.stream, unserved)
     }
 }

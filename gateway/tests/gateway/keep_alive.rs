@@ -2,11 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use crate::raw::{LIVE, POST, USER, connect, start, status};
-use crate::support::{Answer, FakeUsers, Gateway};
+use crate::support::{Answer, FakeUsers, Gateway, JANES_ID};
 
 /// Longer than an idle connection keeps HTTP's buffers.
 const A_WHILE: Duration = Duration::from_millis(1300);
@@ -117,6 +117,28 @@ fn body_that_nobody_read_is_not_taken_for_a_request() {
     let _ = stream.write_all(inner.as_bytes());
     assert_eq!(rest(stream), "");
     assert_eq!(users.calls(), 0);
+}
+
+/// The response comes when the connection is about to be looked at, however the two happen to be.
+#[test]
+fn body_of_a_request_that_is_answered_late_is_not_taken_for_a_request() {
+    let users = FakeUsers::start(&[Answer::Silence]);
+    let gateway = Gateway::start(&users, &["--request-timeout-ms", "1000"]);
+    let head = format!("ET /users/{JANES_ID} HTTP/1.1\r\nHost: h\r\nContent-Length: 40000\r\n\r\n");
+    let body = LIVE.repeat(40_000 / LIVE.len());
+    thread::scope(|scope| {
+        for delay in 0..60 {
+            let (gateway, head, body) = (&gateway, &head, &body);
+            scope.spawn(move || {
+                let mut stream = connect(gateway);
+                stream.write_all(b"G").unwrap();
+                sleep(Duration::from_millis(delay));
+                stream.write_all(head.as_bytes()).unwrap();
+                let _ = stream.write_all(body.as_bytes());
+                assert_eq!(rest(stream).matches("HTTP/1.1 ").count(), 1, "{delay}");
+            });
+        }
+    });
 }
 
 #[test]
