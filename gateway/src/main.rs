@@ -23,7 +23,7 @@ fn run() -> anyhow::Result<ExitCode> {
         settings.process.log_format,
         &settings.process.rust_log,
     );
-    settings::warn_of_unknown(&[Settings::command()]);
+    settings::warn_of_unknown(&[Settings::command()], &[]);
     // Refuses bad files before any socket opens.
     settings.check()?;
     let process = Process::start("gateway", &settings.process)?;

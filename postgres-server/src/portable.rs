@@ -25,7 +25,7 @@ const VERSION: &str = "17.11.0";
 /// Where it comes from: a folder for each version, with an archive and its checksum for each kind of machine.
 const SOURCE: &str = "https://github.com/theseus-rs/postgresql-binaries/releases/download";
 /// The variable that names another place like it, or forbids this.
-const VARIABLE: &str = "POSTGRES_DOWNLOAD";
+pub const VARIABLE: &str = "POSTGRES_DOWNLOAD";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the server may say nothing.
@@ -48,6 +48,12 @@ fn target() -> anyhow::Result<String> {
     Ok(format!("{}-{system}", env::consts::ARCH))
 }
 
+/// Whether a URL may be shown.
+fn is_plain(url: &str) -> bool {
+    let is_http = url.starts_with("https://") || url.starts_with("http://");
+    is_http && !url.contains('@')
+}
+
 /// Where builds come from, and where they are kept.
 pub struct Portable {
     /// `None`: nothing is downloaded.
@@ -62,10 +68,12 @@ impl Portable {
     pub fn from_env() -> anyhow::Result<Self> {
         let source = match env::var(VARIABLE).ok() {
             Some(off) if off == "off" => None,
-            Some(url) if url.starts_with("https://") || url.starts_with("http://") => Some(url),
+            Some(url) if is_plain(&url) => Some(url),
             None => Some(SOURCE.to_owned()),
             Some(_) => {
-                bail!("{VARIABLE} must be off, or the URL of a mirror, for example {SOURCE}")
+                bail!(
+                    "{VARIABLE} must be off, or the URL of a mirror without a password, for example {SOURCE}"
+                )
             }
         };
         // Root's own would be closed to the user that the server runs as.

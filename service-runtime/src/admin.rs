@@ -34,13 +34,14 @@ impl<M: Fn() -> String + 'static> Admin<M> {
     pub async fn serve(self, listener: net::TcpListener) -> io::Result<()> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
-        let (admin, mut open) = (Rc::new(self), VecDeque::new());
+        let (admin, mut open) = (Rc::new(self), VecDeque::<AbortHandle>::new());
         loop {
             let stream = TcpStream::from_std(next_connection(&listener).await?)?;
+            open.retain(|connection| !connection.is_finished());
             if open.len() == MAX_CONNECTIONS
                 && let Some(oldest) = open.pop_front()
             {
-                AbortHandle::abort(&oldest);
+                oldest.abort();
                 // Lets it end before the next is accepted.
                 yield_now().await;
             }

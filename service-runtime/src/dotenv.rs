@@ -24,7 +24,7 @@ pub fn load() -> anyhow::Result<()> {
 
 /// The variables that `.env` of the working directory sets.
 pub fn names() -> Vec<String> {
-    let lines = dotenvy::dotenv_iter().into_iter().flatten();
+    let lines = dotenvy::from_path_iter(".env").into_iter().flatten();
     lines.filter_map(|line| Some(line.ok()?.0)).collect()
 }
 

@@ -27,7 +27,7 @@ pub struct ProcessSettings {
     pub workers: usize,
 
     /// Connections open at once; further ones wait in the kernel's backlog. Too low turns clients
-    /// away, too high lets them use up file descriptors and memory: of the gateway, 12 KiB for one
+    /// away, too high lets them use up file descriptors and memory: of the gateway, 4 KiB for one
     /// that idles, 130 KiB for one that holds back the largest body; of the users service, 10 KiB, or 19
     /// over TLS.
     #[arg(long, env = "MAX_CONNECTIONS", default_value = "10000")]
@@ -90,23 +90,26 @@ pub fn parse_from<S: Parser>(
     S::try_parse_from(arguments).map_err(|error| explain(&command, &error))
 }
 
-/// Warns of the variables in `.env` that no setting of these programs has: a misspelt one has no effect.
-pub fn warn_of_unknown(programs: &[clap::Command]) {
+/// Warns of the variables in `.env` that no setting of these programs has and that are not `others`: a misspelt one
+/// has no effect.
+pub fn warn_of_unknown(programs: &[clap::Command], others: &[&str]) {
     let is_known = |name: &str| {
         let arguments = programs.iter().flat_map(clap::Command::get_arguments);
         let mut settings = arguments.filter_map(clap::Arg::get_env);
         FOREIGN_PREFIXES
             .iter()
             .any(|prefix| name.starts_with(prefix))
+            || others.contains(&name)
             || settings.any(|setting| setting == name)
     };
-    for name in dotenv::names() {
-        if !is_known(&name) {
-            tracing::warn!(
-                name,
-                "the file .env sets a variable that has no effect here"
-            );
-        }
+    let mut names = dotenv::names();
+    names.retain(|name| !is_known(name));
+    if !names.is_empty() {
+        let names = names.join(", ");
+        tracing::warn!(
+            names,
+            "the file .env sets variables that have no effect here"
+        );
     }
 }
 

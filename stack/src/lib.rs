@@ -5,6 +5,7 @@ pub mod certs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::Duration;
 use std::{io, thread};
 
@@ -55,11 +56,12 @@ pub enum Command {
 
 /// Warns of variables that have no effect here.
 pub fn warn_of_unused_variables(settings: &Settings) {
-    warn_of_unknown(&[
+    let programs = [
         Settings::command(),
         gateway::Settings::command(),
         users_svc::Settings::command(),
-    ]);
+    ];
+    warn_of_unknown(&programs, &[postgres_server::DOWNLOAD_VARIABLE]);
     let mut decided = vec![
         (
             "USERS_ADDR",
@@ -184,11 +186,10 @@ impl Services {
                     &stop_gateway,
                 )
             });
-            let mut announced = false;
+            let announced = Once::new();
             while !gateway.is_finished() {
-                if !announced && readiness.check().is_ok() {
-                    announced = true;
-                    announce(&self.gateway, &self.users, psql.as_deref());
+                if readiness.check().is_ok() {
+                    announced.call_once(|| announce(&self.gateway, &self.users, psql.as_deref()));
                 }
                 if has_ended() {
                     stop_gateway.cancel();

@@ -31,7 +31,7 @@ fn run() -> anyhow::Result<ExitCode> {
         }
         Some(Command::Healthcheck) => return Ok(users_svc::healthcheck(&settings)),
         None => {
-            settings::warn_of_unknown(&[Settings::command()]);
+            settings::warn_of_unknown(&[Settings::command()], &[]);
             // Refuses a bad value before any socket opens.
             settings.check()?;
             let process = Process::start("users-svc", &settings.process)?;

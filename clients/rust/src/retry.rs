@@ -173,7 +173,8 @@ impl RetryingCaller {
         let rpc = |error| Failure::Rpc(link.replica.clone(), error);
         match timeout_at(attempt.deadline, call).await {
             Ok(Ok(response)) => response.map_err(rpc),
-            Ok(Err(panic)) => Err(rpc(capnp::Error::failed(panic.to_string()))),
+            // Its message may have personal data.
+            Ok(Err(_)) => Err(rpc(capnp::Error::failed("the call panicked".into()))),
             Err(_) => Err(Failure::TimedOut(link.replica.clone())),
         }
     }

@@ -6,8 +6,8 @@ use postgres_server::Server;
 use tempfile::TempDir;
 
 use e2e::{
-    Http, Program, System, admin, binary, database, free_addr, healthcheck, root, spawn_users,
-    start_gateway,
+    Http, Program, System, admin, binary, database, eventually, free_addr, healthcheck, root,
+    spawn_users, start_gateway,
 };
 
 fn create_jane(http: &Http) -> u16 {
@@ -91,7 +91,9 @@ fn database_that_goes_away_leaves_the_gateway_ready_to_say_so() {
 
     server.stop();
     // Clients are better served by a 503 than by a closed port, and no other replica has a database.
-    assert_eq!(create_jane(&system.http), 503);
+    eventually("creates are answered 503", || {
+        create_jane(&system.http) == 503
+    });
     assert!(healthcheck("gateway", "HTTP_ADDR", &gateway));
     assert_eq!(admin::status(&addr, "/readyz"), 200);
     // For people, and for what starts after it.

@@ -89,6 +89,8 @@ pub struct ConnectionLog {
 struct Outage {
     since: Instant,
     failures: u64,
+    /// The log has a line on it.
+    is_told: bool,
 }
 
 impl ConnectionLog {
@@ -105,9 +107,11 @@ impl ConnectionLog {
         let outage = outage.get_or_insert_with(|| Outage {
             since: Instant::now(),
             failures: 0,
+            is_told: false,
         });
         outage.failures += 1;
         if self.lines.admit(()).is_some() {
+            outage.is_told = true;
             let cause = std::error::Error::source(error).map(ToString::to_string);
             tracing::warn!(
                 server = self.server,
@@ -120,8 +124,9 @@ impl ConnectionLog {
     }
 
     fn connected(&self) {
-        if let Some(Outage { since, failures }) = self.outage.lock().take() {
-            let after = since.elapsed();
+        let outage = self.outage.lock().take();
+        if let Some(outage) = outage.filter(|outage| outage.is_told) {
+            let (failures, after) = (outage.failures, outage.since.elapsed());
             tracing::info!(
                 server = self.server,
                 failures,

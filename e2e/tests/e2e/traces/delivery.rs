@@ -174,7 +174,8 @@ fn both_services_in_one_process_export_too() {
 
     assert_eq!(http.create("jane@example.com", "Jane").status, 201);
 
-    for name in ["POST /users", "INSERT users"] {
+    // In the order in which they end.
+    for name in ["INSERT users", "POST /users"] {
         let collected = &collector.spans(1, |span| span.name == name)[0];
         let service = attribute(&collected.resource.attributes, "service.name");
         assert_eq!(service.as_deref(), Some("\"stack\""));

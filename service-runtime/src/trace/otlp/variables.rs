@@ -148,14 +148,14 @@ impl Lookup<'_> {
             let Some(text) = self.get(name)? else {
                 return Ok(None);
             };
-            // A user and a password come before an @, and what they are is nobody else's business.
-            let shown = if text.contains('@') {
+            // A password comes before an @, and a key may stand behind a question mark.
+            let shown = if text.contains(['@', '?', '#']) {
                 String::new()
             } else {
                 format!("={text:?}")
             };
             let what =
-                "must be a URL with http:// or https:// and a host, without a user and a password";
+                "must be a URL with http:// or https:// and a host, without a password or a query";
             parse(&text)
                 .map(Some)
                 .ok_or_else(|| anyhow!("{name}{shown}: {what}, for example {name}={example}"))
