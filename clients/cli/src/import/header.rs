@@ -108,7 +108,8 @@ fn parser(separator: u8) -> csv_core::Reader {
     csv_core::ReaderBuilder::new().delimiter(separator).build()
 }
 
-/// The fields of one record. The parser is used again, as making one takes longer than reading a record.
+/// The fields of one record, without a byte order mark before them. The parser is used again, as making one takes
+/// longer than reading a record.
 pub fn parse(parser: &mut csv_core::Reader, text: &[u8]) -> ByteRecord {
     parser.reset();
     // No field is longer than its text, and there is at most one field more than there are bytes.

@@ -10,9 +10,6 @@ use std::io::{self, BufRead as _, BufReader, Read};
 /// Bytes of a record, more than ten times those of the longest valid user.
 const MAX_RECORD: usize = 16 * 1024;
 
-/// What programs on Windows begin a file in UTF-8 with.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
 /// The records of a file.
 pub struct Records<R> {
     /// What separates two fields.
@@ -44,19 +41,6 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Reads the first line that is not blank, without a byte order mark; empty at the end of the file. Call it
-    /// before anything else is read.
-    pub fn first_line(&mut self) -> io::Result<Vec<u8>> {
-        let mut line = self.next_line()?;
-        if let Some(text) = line.strip_prefix(BYTE_ORDER_MARK) {
-            line = text.to_owned();
-        }
-        if line == b"\n" {
-            return self.next_text();
-        }
-        Ok(line)
-    }
-
     /// Reads the next record that is not a blank line; `None` at the end of the file.
     pub fn next(&mut self) -> io::Result<Option<Record>> {
         let mut text = self.next_text()?;
@@ -75,7 +59,7 @@ impl<R: Read> Records<R> {
     }
 
     /// The next line that is not blank; empty at the end of the file.
-    fn next_text(&mut self) -> io::Result<Vec<u8>> {
+    pub fn next_text(&mut self) -> io::Result<Vec<u8>> {
         let mut line = self.next_line()?;
         while line == b"\n" {
             line = self.next_line()?;

@@ -40,7 +40,7 @@ pub type Rows = mpsc::Receiver<io::Result<Row>>;
 /// Fails when the first line does not name the columns.
 pub fn read(input: impl Read + Send + 'static) -> anyhow::Result<(Header, Rows)> {
     let mut records = Records::new(input);
-    let first = records.first_line().context("cannot read the first line")?;
+    let first = records.next_text().context("cannot read the first line")?;
     let header = Header::read(&first)?;
     records.separator = header.separator;
 
