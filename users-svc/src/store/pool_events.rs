@@ -36,7 +36,7 @@ impl PoolGauges {
         );
         describe_counter!(
             "db_client_connection_timeouts_total",
-            "Statements that got no connection in time."
+            "Batches that got no connection in time."
         );
         gauge!("db_client_connection_max").set(size);
         let connections =
