@@ -141,6 +141,7 @@ where
             stream,
             activity,
         };
+
         let stream = TokioIo::new(Refusals::new(stream, self.tls.is_some()));
         let mut connection = self.connections.serve_connection(stream, service);
 
@@ -151,6 +152,7 @@ where
             count_refused_head(error);
             tracing::debug!(%error, "an HTTP connection ended early");
         }
+
         let parts = connection.into_parts();
         // A copy, as hyper's buffer is much larger than what is in it.
         let unserved = || Bytes::copy_from_slice(&parts.read_buf);
@@ -177,6 +179,7 @@ where
                 return;
             }
         };
+
         let connection = Connection {
             peer,
             draining,

@@ -113,9 +113,11 @@ pub fn run(
     }
     let gateway: gateway::Settings = parse_from(["gateway"])?;
     gateway.check()?;
+
     // Ports first: they are what most often stands in the way, and cost nothing to try.
     let gateway_listener = listen_here("HTTP_ADDR", gateway.http_addr)?;
     let users_listener = listen_here("RPC_ADDR", users.rpc_addr)?;
+
     let mut server = None;
     let mut urls = Vec::new();
     if let Some(url) = &settings.database_url {

@@ -157,6 +157,7 @@ impl ConnectedLink {
                 (transport::client(stream).system, Some(expiry))
             }
         };
+
         let users = UsersCapability::identify(system.bootstrap(Side::Server));
         let disconnector = system.get_disconnector();
         let rpc_system = spawn_local(system);
@@ -189,6 +190,7 @@ impl ConnectedLink {
             }
             Err(_) => "it accepts connections but does not answer".into(),
         };
+
         let _ = disconnector.await;
         Err(io::Error::other(fault))
     }

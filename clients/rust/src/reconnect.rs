@@ -75,6 +75,7 @@ async fn use_link(
     let addr = replica.addr;
     balancer.add(connected.link.clone());
     balancer.resolver.log.connected(addr);
+
     loop {
         match address_gone.run_until_cancelled(connected.ended()).await {
             Some(Ended::Expiring) => {

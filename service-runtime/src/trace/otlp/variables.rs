@@ -73,12 +73,14 @@ impl Variables {
         ] {
             variables.choice(name, &["gzip", "none"])?;
         }
+
         variables.check_headers()?;
         variables.check_sampler()?;
         variables.check_resource()?;
         variables.refuse_client_certificates()?;
         variables.number("OTEL_BSP_SCHEDULE_DELAY", 1..=DAY_MS, 5000)?;
         variables.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 1..=MAX_SPANS, 512)?;
+
         Ok(Some(Self {
             endpoint,
             ca: variables.ca()?,
@@ -160,6 +162,7 @@ impl Lookup<'_> {
                 .map(Some)
                 .ok_or_else(|| anyhow!("{name}{shown}: {what}, for example {name}={example}"))
         };
+
         let traces = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
         if let Some(endpoint) = read(
             traces,
@@ -168,6 +171,7 @@ impl Lookup<'_> {
         )? {
             return Ok(Some(endpoint));
         }
+
         let base = read(
             "OTEL_EXPORTER_OTLP_ENDPOINT",
             Endpoint::below,
