@@ -36,7 +36,7 @@ impl<M: Fn() -> String + 'static> Admin<M> {
         let listener = TcpListener::from_std(listener)?;
         let (admin, mut open) = (Rc::new(self), VecDeque::<AbortHandle>::new());
         loop {
-            let stream = TcpStream::from_std(next_connection(&listener).await?)?;
+            let stream = TcpStream::from_std(next_connection(&listener, || {}).await?)?;
             open.retain(|connection| !connection.is_finished());
             if open.len() == MAX_CONNECTIONS
                 && let Some(oldest) = open.pop_front()

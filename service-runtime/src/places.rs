@@ -35,12 +35,17 @@ impl Places {
             if let Some(place) = self.try_take() {
                 return Ok(place);
             }
-            self.wanted.notify_one();
+            self.ask_for_one();
             let place = self.free.clone().acquire_owned();
             if let Ok(place) = timeout(ASK_EVERY, place).await {
                 return place;
             }
         }
+    }
+
+    /// Asks one of the connections that wait for it to end.
+    pub fn ask_for_one(&self) {
+        self.wanted.notify_one();
     }
 
     /// A place, if one is free now.

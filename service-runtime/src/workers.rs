@@ -204,7 +204,8 @@ fn accept(
             let next = async {
                 // The place comes first: a connection that could not be served is not accepted.
                 let place = places.take().await?;
-                anyhow::Ok((next_connection(&listener).await?, place))
+                let stream = next_connection(&listener, || places.ask_for_one()).await?;
+                anyhow::Ok((stream, place))
             };
             let (stream, place) = tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -231,9 +232,10 @@ fn accept(
     })
 }
 
-/// The next connection, however long it takes: an error that time mends is waited out.
+/// The next connection, however long it takes: an error that time mends is waited out, and `make_room` helps.
 pub(crate) async fn next_connection(
     listener: &tokio::net::TcpListener,
+    make_room: impl Fn(),
 ) -> io::Result<std::net::TcpStream> {
     loop {
         match listener.accept().await {
@@ -243,6 +245,7 @@ pub(crate) async fn next_connection(
             // Out of file descriptors or memory: connections that end will free some.
             Err(error) => {
                 tracing::warn!(%error, "cannot accept; trying again");
+                make_room();
                 sleep(Duration::from_millis(100)).await;
             }
         }
