@@ -11,43 +11,16 @@ use e2e::free_addr;
 
 use super::client::{Client, output_of};
 
-macro_rules! tests_of_every_command_line {
-    ($($behaviour:ident,)*) => {
-        mod python {
-            $(#[test]
-            #[cfg_attr(
-                not(has_python_venv),
-                ignore = "needs python3 with venv; on Debian: apt-get install python3-venv"
-            )]
-            fn $behaviour() {
-                super::$behaviour(&super::Client::python());
-            })*
-        }
-
-        mod cpp {
-            $(#[test]
-            #[cfg_attr(
-                not(has_cpp_toolchain),
-                ignore = "needs a C++ compiler with Cap'n Proto; on Debian: \
-                          apt-get install g++ cmake pkg-config capnproto libcapnp-dev"
-            )]
-            fn $behaviour() {
-                super::$behaviour(&super::Client::cpp());
-            })*
-        }
-    };
+tests_of_foreign_clients! {
+    error_texts::unavailable_names_the_address_and_why,
+    error_texts::peer_without_tls_is_unavailable_for_that_reason,
+    error_texts::address_that_cannot_be_one_is_wrong_usage_in_a_line,
+    error_texts::tls_file_that_cannot_be_used_is_named_with_its_fault,
+    error_texts::unknown_option_is_refused,
+    error_texts::help_names_verbs_settings_and_exit_statuses,
 }
 
-tests_of_every_command_line! {
-    unavailable_names_the_address_and_why,
-    peer_without_tls_is_unavailable_for_that_reason,
-    address_that_cannot_be_one_is_wrong_usage_in_a_line,
-    tls_file_that_cannot_be_used_is_named_with_its_fault,
-    unknown_option_is_refused,
-    help_names_verbs_settings_and_exit_statuses,
-}
-
-fn unavailable_names_the_address_and_why(client: &Client) {
+pub fn unavailable_names_the_address_and_why(client: &Client) {
     let (silent, garbling) = (silent_peer(), garbling_peer());
     for (addr, reason) in [
         (&*free_addr(), "connection refused"),
@@ -69,7 +42,7 @@ fn unavailable_names_the_address_and_why(client: &Client) {
     }
 }
 
-fn peer_without_tls_is_unavailable_for_that_reason(client: &Client) {
+pub fn peer_without_tls_is_unavailable_for_that_reason(client: &Client) {
     let certificates = Certificates::new();
     let client = client.with_tls(&certificates.issue("gateway"));
     let addr = garbling_peer().replace("127.0.0.1", "localhost");
@@ -84,7 +57,7 @@ fn peer_without_tls_is_unavailable_for_that_reason(client: &Client) {
     );
 }
 
-fn address_that_cannot_be_one_is_wrong_usage_in_a_line(client: &Client) {
+pub fn address_that_cannot_be_one_is_wrong_usage_in_a_line(client: &Client) {
     for addr in [
         "users-svc",
         ":4001",
@@ -98,7 +71,7 @@ fn address_that_cannot_be_one_is_wrong_usage_in_a_line(client: &Client) {
     }
 }
 
-fn tls_file_that_cannot_be_used_is_named_with_its_fault(client: &Client) {
+pub fn tls_file_that_cannot_be_used_is_named_with_its_fault(client: &Client) {
     let certificates = Certificates::new();
     let files = certificates.issue("gateway");
     let of = |cert: &str, key: &str, ca: &str| {
@@ -120,14 +93,14 @@ fn tls_file_that_cannot_be_used_is_named_with_its_fault(client: &Client) {
     assert_is_wrong_usage(&of(cert, key, &text), &[&text, "no certificate"]);
 }
 
-fn unknown_option_is_refused(client: &Client) {
+pub fn unknown_option_is_refused(client: &Client) {
     let mut get = client.command("127.0.0.1:1");
     let output = get.args(["get", "x", "--page-sise", "3"]).output().unwrap();
 
     assert_is_wrong_usage(&output, &["--page-sise"]);
 }
 
-fn help_names_verbs_settings_and_exit_statuses(client: &Client) {
+pub fn help_names_verbs_settings_and_exit_statuses(client: &Client) {
     let output = client
         .command("127.0.0.1:1")
         .arg("--help")

@@ -3,6 +3,34 @@
 //!
 //! Each behaviour of the table below is a test of each client: `clients::python::…`.
 
+/// Tests of the two clients that are not in Rust, as modules `python` and `cpp`.
+macro_rules! tests_of_foreign_clients {
+    ($($module:ident::$behaviour:ident,)*) => {
+        mod python {
+            $(#[test]
+            #[cfg_attr(
+                not(has_python_venv),
+                ignore = "needs python3 with venv; on Debian: apt-get install python3-venv"
+            )]
+            fn $behaviour() {
+                crate::clients::$module::$behaviour(&crate::clients::Client::python());
+            })*
+        }
+
+        mod cpp {
+            $(#[test]
+            #[cfg_attr(
+                not(has_cpp_toolchain),
+                ignore = "needs a C++ compiler with Cap'n Proto; on Debian: \
+                          apt-get install g++ cmake pkg-config capnproto libcapnp-dev"
+            )]
+            fn $behaviour() {
+                crate::clients::$module::$behaviour(&crate::clients::Client::cpp());
+            })*
+        }
+    };
+}
+
 mod client;
 mod command_line;
 pub mod conformance;
@@ -29,28 +57,7 @@ macro_rules! tests_of_every_client {
             })*
         }
 
-        mod python {
-            $(#[test]
-            #[cfg_attr(
-                not(has_python_venv),
-                ignore = "needs python3 with venv; on Debian: apt-get install python3-venv"
-            )]
-            fn $behaviour() {
-                super::$module::$behaviour(&super::client::Client::python());
-            })*
-        }
-
-        mod cpp {
-            $(#[test]
-            #[cfg_attr(
-                not(has_cpp_toolchain),
-                ignore = "needs a C++ compiler with Cap'n Proto; on Debian: \
-                          apt-get install g++ cmake pkg-config capnproto libcapnp-dev"
-            )]
-            fn $behaviour() {
-                super::$module::$behaviour(&super::client::Client::cpp());
-            })*
-        }
+        tests_of_foreign_clients! { $($module::$behaviour,)* }
 
         mod first_published_contract {
             $(#[test]
