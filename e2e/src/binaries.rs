@@ -24,13 +24,13 @@ fn build() -> PathBuf {
     let test = env::current_exe().unwrap();
     let profile = test.ancestors().nth(2).unwrap();
 
-    let packages = ["gateway", "users-svc", "stack", "users-cli"];
+    let binaries = ["gateway", "users-svc", "stack", "users-cli"];
     let mut build = CargoBuild::new()
         .manifest_path(root().join("Cargo.toml"))
-        .args(packages.iter().flat_map(|package| ["--package", package]))
+        // Not by package, which would resolve features anew.
+        .args(binaries.iter().flat_map(|binary| ["--bin", binary]))
         // As the images are built.
         .features("otlp")
-        .bins()
         .target_dir(profile.parent().unwrap());
     if !cfg!(debug_assertions) {
         build = build.release();

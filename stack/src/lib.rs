@@ -28,8 +28,11 @@ const POLL: Duration = Duration::from_millis(20);
 /// gateway on port 3000. Ctrl-C stops everything.
 ///
 /// The services take their settings from the environment, except that the gateway always uses the users
-/// service beside it, which always migrates its database; `cargo run -p gateway -- --help` and
-/// `cargo run -p users-svc -- --help` list them.
+/// service beside it, which always migrates its database; `cargo run --bin gateway -- --help` and
+/// `cargo run --bin users-svc -- --help` list them.
+///
+/// Where no PostgreSQL is installed, a portable build of it is downloaded once. POSTGRES_DOWNLOAD=off forbids
+/// that, and a URL names a mirror.
 #[derive(Debug, Parser)]
 #[command(name = "stack", version)]
 pub struct Settings {

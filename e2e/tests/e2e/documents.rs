@@ -1,6 +1,6 @@
 //! What the documents and examples say is what the code does.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, process::Command};
 
 use clap::CommandFactory as _;
 use e2e::root;
@@ -126,4 +126,24 @@ fn relative_links_of_the_documents_lead_somewhere() {
             assert!(is_here, "{} links to {target}", document.display());
         }
     }
+}
+
+/// What `cargo run` at the root compiled, `cargo test` there uses: each package has the same features in both.
+#[test]
+fn programs_and_tests_resolve_features_alike() {
+    let tree = |edges: &str| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["tree", "--workspace", "--prefix=none", "--no-dedupe"]);
+        cargo.args(["--format={p} {f}", "--edges", edges]);
+        let output = cargo.current_dir(root()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let lines = String::from_utf8(output.stdout).unwrap();
+        lines.lines().map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let (programs, tests) = (tree("normal,build"), tree("normal,build,dev"));
+    let differ: Vec<_> = programs.difference(&tests).collect();
+    assert!(
+        differ.is_empty(),
+        "without the tests' features: {differ:#?}"
+    );
 }

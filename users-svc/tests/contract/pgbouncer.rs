@@ -1,5 +1,5 @@
 //! A pgbouncer that pools transactions, between the service and its database, when THROUGH_PGBOUNCER is
-//! set: `THROUGH_PGBOUNCER=1 cargo test -p users-svc --test contract`.
+//! set: `THROUGH_PGBOUNCER=1 cargo test --test contract`.
 
 use std::net::TcpStream;
 use std::process::{Command, Stdio};

@@ -3,7 +3,7 @@
 //! with the same key settles it.** Nothing else ever comes out of a fault.
 //!
 //! In the style of Jepsen. The seed is printed; `CHAOS_SEED` repeats its choices, `CHAOS_SECONDS` sets
-//! the length: `CHAOS_SECONDS=600 cargo test -p e2e --release --test e2e -- --ignored chaos`.
+//! the length: `CHAOS_SECONDS=600 cargo test --release --test e2e -- --ignored chaos`.
 
 mod checker;
 mod checker_tests;

@@ -1,6 +1,6 @@
 //! Failover and switchover under Patroni: what was acknowledged outlives the leader, and nothing is created twice.
 //!
-//! `PATRONI_ROUNDS=5 cargo test -p e2e --release --test e2e -- --ignored --nocapture patroni` measures.
+//! `PATRONI_ROUNDS=5 cargo test --release --test e2e -- --ignored --nocapture patroni` measures.
 
 mod cluster;
 mod node;
