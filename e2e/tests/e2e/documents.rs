@@ -147,3 +147,22 @@ fn programs_and_tests_resolve_features_alike() {
         "without the tests' features: {differ:#?}"
     );
 }
+
+/// What a release sets is set everywhere (CONTRIBUTING.md, "Release").
+#[test]
+fn every_file_with_a_version_has_that_of_the_workspace() {
+    let version = env!("CARGO_PKG_VERSION");
+    for (path, before, times) in [
+        ("Cargo.toml", "\nversion = \"", 1),
+        ("Cargo.toml", "\", version = \"", 3),
+        ("clients/python/pyproject.toml", "\nversion = \"", 1),
+        ("clients/cpp/CMakeLists.txt", "users-client VERSION ", 1),
+        ("deploy/k8s/kustomization.yaml", "newTag: ", 2),
+        ("deploy/README.md", "newTag: ", 2),
+        ("deploy/README.md", "gateway:", 2),
+        ("deploy/README.md", "users-svc:", 2),
+    ] {
+        let found = read(path).matches(&format!("{before}{version}")).count();
+        assert_eq!(found, times, "{path}: {before:?} {version}");
+    }
+}
