@@ -9,7 +9,7 @@ use users_client::{CallOptions, LocalClient};
 use crate::outcome::Outcome;
 use crate::output::Output;
 use crate::waiting::tell_when_slow;
-use crate::{status, stdout};
+use crate::{status, stderr, stdout};
 
 /// List users, in the order of their ids.
 ///
@@ -60,9 +60,9 @@ impl List {
             } = &outcome
             else {
                 if has_begun {
-                    eprintln!(
+                    stderr::print(format_args!(
                         "users-cli: to go on where it stopped: list --all --page-token {token}"
-                    );
+                    ));
                 }
                 return stdout::status_after(printed, outcome.status());
             };

@@ -7,6 +7,7 @@ mod manual;
 mod outcome;
 mod output;
 mod status;
+mod stderr;
 mod stdout;
 mod table;
 mod tls;
@@ -37,14 +38,14 @@ fn main() -> ExitCode {
     let tls = match cli.tls.client(&matches) {
         Ok(tls) => tls,
         Err(error) => {
-            eprintln!("users-cli: {error:#}");
+            stderr::print(format_args!("users-cli: {error:#}"));
             return ExitCode::from(status::WRONG_USAGE);
         }
     };
     match LocalRuntime::new() {
         Ok(runtime) => runtime.block_on(run(cli, tls)),
         Err(error) => {
-            eprintln!("users-cli: {error}");
+            stderr::print(format_args!("users-cli: {error}"));
             ExitCode::from(status::FAILED)
         }
     }
@@ -74,7 +75,7 @@ async fn run(cli: Cli, tls: Option<ClientTls>) -> ExitCode {
             output.print(&found.into())
         }
         Command::List(list) => list.run(client, options, output).await,
-        Command::Import(import) => import.run(client, options, output.format).await,
+        Command::Import(import) => import.run(client, options, output).await,
         // They need no service, and have been carried out.
         Command::Completions { .. } | Command::Man => ExitCode::SUCCESS,
     }

@@ -7,9 +7,9 @@ use clap::{Args, ValueEnum};
 use users_client::User;
 
 use crate::outcome::{FieldNames, Outcome};
-use crate::stdout;
 use crate::table::{Table, csv};
 use crate::user::{COLUMNS, cells};
+use crate::{stderr, stdout};
 
 /// How to print.
 #[derive(Args, Clone, Copy, Debug)]
@@ -20,7 +20,7 @@ pub struct Output {
 
     /// Print no line with the names of the columns. JSON has none.
     #[arg(long, global = true)]
-    no_headers: bool,
+    pub no_headers: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -50,7 +50,7 @@ impl Output {
     /// Tells where to go on after a page, unless the page says so itself.
     pub fn tell_next_page(self, token: &str) {
         if self.format != Format::Json {
-            eprintln!("more: --page-token {token}");
+            stderr::print(format_args!("more: --page-token {token}"));
         }
     }
 }
@@ -81,7 +81,8 @@ impl Printer {
                 self.print_rows(&[], &rows)
             }
             _ => {
-                eprintln!("users-cli: {}", outcome.message(FieldNames::Options));
+                let message = outcome.message(FieldNames::Options);
+                stderr::print(format_args!("users-cli: {message}"));
                 Ok(())
             }
         }

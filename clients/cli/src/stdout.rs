@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use tokio::{io::Interest, net::unix::pipe::Sender};
 
-use crate::status;
+use crate::{status, stderr};
 
 /// Prints a text; fails when nobody reads it any more.
 pub fn print(text: &str) -> io::Result<()> {
@@ -26,7 +26,9 @@ pub fn finish(text: &str) -> ExitCode {
 pub fn status_after(printed: io::Result<()>, status: u8) -> ExitCode {
     match printed {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            eprintln!("users-cli: cannot write to the standard output: {error}");
+            stderr::print(format_args!(
+                "users-cli: cannot write to the standard output: {error}"
+            ));
             ExitCode::from(status.max(status::FAILED))
         }
         _ => ExitCode::from(status),

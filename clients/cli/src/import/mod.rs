@@ -31,8 +31,8 @@ use self::report::{Report, Stop};
 use self::rows::Rows;
 use self::settle::{SettledRow, Settler};
 use self::signals::Signals;
-use crate::output::Format;
-use crate::status;
+use crate::output::Output;
+use crate::{status, stderr};
 
 /// Create the users of a CSV file, whose first line names its columns: email, name, and id if there are ids.
 ///
@@ -54,7 +54,7 @@ pub struct Import {
     rejected: Option<PathBuf>,
     /// Seconds to go on trying when the service is away or overloaded.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
-    patience: u64,
+    patience: u32,
 }
 
 /// What is needed to begin.
@@ -71,12 +71,12 @@ impl Import {
         &self,
         client: &LocalClient,
         options: &CallOptions,
-        format: Format,
+        output: Output,
     ) -> ExitCode {
         match self.start() {
-            Ok(started) => self.import(started, client, options, format).await,
+            Ok(started) => self.import(started, client, options, output).await,
             Err(error) => {
-                eprintln!("users-cli: {error:#}");
+                stderr::print(format_args!("users-cli: {error:#}"));
                 ExitCode::from(status::FAILED)
             }
         }
@@ -103,7 +103,7 @@ impl Import {
         started: Started,
         client: &LocalClient,
         options: &CallOptions,
-        format: Format,
+        output: Output,
     ) -> ExitCode {
         let Started {
             rows,
@@ -115,7 +115,7 @@ impl Import {
         let settler = Settler {
             client,
             options,
-            patience: Duration::from_secs(self.patience),
+            patience: Duration::from_secs(self.patience.into()),
             stop: &stop,
             progress: &progress,
             in_flight: Cell::new(0),
@@ -126,7 +126,7 @@ impl Import {
             .map(async |row| io::Result::Ok(settler.settle(row?).await))
             .buffer_unordered(self.in_flight.into());
         take_settled(settled, &settler, &mut report, signals).await;
-        report.finish(format, &progress)
+        report.finish(output, &progress)
     }
 
     /// The file, what tells it from others, and a bar that shows how much of it has been read.

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 
+use crate::stderr;
+
 /// How long no row may be settled before a row that is tried again means that the import waits.
 const WAITS_AFTER: Duration = Duration::from_secs(1);
 
@@ -34,7 +36,7 @@ impl Progress {
         self.last_settled_at.set(Instant::now());
         let was_waiting = self.is_waiting.replace(false);
         if was_waiting && self.bar.is_hidden() {
-            eprintln!("users-cli: the import goes on");
+            stderr::print("users-cli: the import goes on");
         }
         if was_waiting || self.rows.get().is_multiple_of(256) {
             let message = format!("{} rows, {}/s", self.rows(), self.rate());
@@ -50,13 +52,15 @@ impl Progress {
         let was_waiting = self.is_waiting.replace(true);
         self.bar.set_message(format!("waiting: {why}"));
         if !was_waiting && self.bar.is_hidden() {
-            eprintln!("users-cli: waiting for the users service: {why}");
+            stderr::print(format_args!(
+                "users-cli: waiting for the users service: {why}"
+            ));
         }
     }
 
     /// Prints a line above the bar.
     pub fn say(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| stderr::print(format_args!("{line}")));
     }
 
     /// Takes the bar away.

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::progress::Progress;
 use super::rejected::RejectedRows;
 use super::settle::SettledRow;
-use crate::output::Format;
-use crate::{status, stdout};
+use crate::output::{Format, Output};
+use crate::{status, stderr, stdout};
 
 /// Refused rows that are shown when there is no file for them.
 const SHOWN: usize = 10;
@@ -21,7 +21,7 @@ pub struct Report {
     counts: BTreeMap<&'static str, u64>,
     /// Rows that were not stored.
     refused: usize,
-    /// Rows that were sent, and of which nobody knows whether they are stored.
+    /// Rows that the import gave up. Of some, nobody knows whether they are stored.
     unsettled: usize,
     /// The file to write the refused rows to.
     rejected: Option<RejectedRows>,
@@ -97,9 +97,9 @@ impl Report {
     }
 
     /// The counts, as they are printed.
-    fn summary(&self, format: Format, progress: &Progress) -> String {
+    fn summary(&self, output: Output, progress: &Progress) -> String {
         let (rows, seconds) = (progress.rows(), progress.elapsed().as_secs_f64());
-        match format {
+        match output.format {
             Format::Json => {
                 let report = json!({
                     "rows": rows,
@@ -110,37 +110,47 @@ impl Report {
                 format!("{report}\n")
             }
             Format::Csv => {
-                let counts = self.counts.iter();
-                let counts = counts.map(|(outcome, count)| format!("{outcome},{count}\n"));
-                format!("outcome,rows\n{}", counts.collect::<String>())
+                let header = if output.no_headers {
+                    ""
+                } else {
+                    "outcome,rows\n"
+                };
+                let line = |(outcome, count): (&str, u64)| format!("{outcome},{count}\n");
+                let counts: String = self.all_counts().map(line).collect();
+                format!("{header}{counts}")
             }
             Format::Table => {
-                let line = |(outcome, count): (&&str, &u64)| {
-                    let note = match *outcome {
+                let line = |(outcome, count)| {
+                    let note = match outcome {
                         "replayed" => "  stored before this import",
                         _ => "",
                     };
                     format!("{outcome:14} {count:>12}{note}\n")
                 };
-                let counts: String = self.counts.iter().map(line).collect();
-                let unsettled = match self.unsettled {
-                    0 => String::new(),
-                    unsettled => line((&"unsettled", &(unsettled as u64))),
-                };
+                let counts: String = self.all_counts().map(line).collect();
                 let rate = progress.rate();
-                format!("{counts}{unsettled}{rows} rows in {seconds:.1} s, {rate}/s\n")
+                format!("{counts}{rows} rows in {seconds:.1} s, {rate}/s\n")
             }
         }
     }
 
+    /// How many rows had which outcome, and at last those without one.
+    fn all_counts(&self) -> impl Iterator<Item = (&str, u64)> {
+        let unsettled = (self.unsettled > 0).then_some(("unsettled", self.unsettled as u64));
+        let settled = self.counts.iter();
+        settled
+            .map(|(outcome, count)| (*outcome, *count))
+            .chain(unsettled)
+    }
+
     /// Prints the counts, and why the import stopped if it did. Returns the exit status.
-    pub fn finish(self, format: Format, progress: &Progress) -> ExitCode {
+    pub fn finish(self, output: Output, progress: &Progress) -> ExitCode {
         progress.end();
-        let printed = stdout::print(&self.summary(format, progress));
+        let printed = stdout::print(&self.summary(output, progress));
         let status = match self.stopped {
             Some(Stop { why, status }) => {
-                eprintln!("users-cli: stopped: {why}");
-                eprintln!("users-cli: import the same file again to go on");
+                stderr::print(format_args!("users-cli: stopped: {why}"));
+                stderr::print("users-cli: import the same file again to go on");
                 status
             }
             None if self.refused > 0 => status::REFUSED,

@@ -61,10 +61,12 @@ impl Settler<'_> {
         let mut last_failure = None;
         while let Outcome::Unavailable { .. } | Outcome::Unknown { .. } = outcome {
             let why = last_failure.unwrap_or_else(|| outcome.message(FieldNames::Columns));
-            self.progress.tries_again(&why);
-            last_failure = Some(why);
             let pause = backoff.next_pause();
             let is_over = Instant::now() + pause > end;
+            if !is_over {
+                self.progress.tries_again(&why);
+            }
+            last_failure = Some(why);
             if is_over || self.stop.run_until_cancelled(sleep(pause)).await.is_none() {
                 break;
             }

@@ -1,4 +1,4 @@
-//! What interrupts an import: Ctrl-C, or the end of its session or machine.
+//! What interrupts an import: Ctrl-C or SIGTERM.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

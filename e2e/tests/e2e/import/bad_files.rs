@@ -1,8 +1,8 @@
 //! Files that are broken: one bad row costs itself only, and no option costs a file.
 
-use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -37,6 +37,24 @@ fn import(service: &Service, file: &Path, rejected: &Path) -> (Option<i32>, Stri
         output.status.code(),
         format!("{said}{}", report["outcomes"]),
     )
+}
+
+#[test]
+fn import_whose_complaints_nobody_reads_goes_on_to_its_end() {
+    let service = Service::start();
+    let folder = Folder::with_file("email,name\nnobody,A\nno one,B\njane@example.com,Jane\n");
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+
+    let mut import = service.command(&["-o", "csv", "--no-headers"]);
+    let output = import.arg(&folder.file).stderr(writer).output().unwrap();
+
+    let report = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        (output.status.code(), &*report),
+        (Some(3), "created,1\ninvalid,2\n")
+    );
+    assert_eq!(service.emails(), ["jane@example.com"]);
 }
 
 #[test]
