@@ -140,6 +140,9 @@ Outcome find(UsersClient& users, const Command& command) {
 
 Outcome list(UsersClient& users, const Command& command) {
   checkUsage(command, {}, optionsFor(capnp::Schema::from<ListUsersRequest>()));
+  // A wrong number ends here, before there is a connection.
+  capnp::MallocMessageBuilder checked;
+  fill(checked.initRoot<ListUsersRequest>(), command);
   return users.call(
       Effect::READ,
       [&](auto& service) {
