@@ -145,11 +145,12 @@ async def run(users: UsersClient, args: argparse.Namespace) -> tuple[dict[str, A
 
 async def main(argv: list[str]) -> int:
     """Runs the command line, and returns the exit status."""
-    args = parser().parse_args(argv)
+    arguments = parser()
+    args = arguments.parse_args(argv)
     try:
         client = UsersClient(args.users_addr, args.timeout_ms / 1000, tls=tls_files(args))
     except ValueError as error:
-        parser().error(str(error))
+        arguments.error(str(error))
     async with client as users:
         outcome, status = await run(users, args)
     try:
