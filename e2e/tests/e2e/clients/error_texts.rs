@@ -8,6 +8,7 @@ use std::{fs, thread};
 
 use e2e::certificates::Certificates;
 use e2e::free_addr;
+use e2e::proxy::silent_server;
 
 use super::client::{Client, output_of};
 
@@ -17,11 +18,12 @@ tests_of_foreign_clients! {
     error_texts::address_that_cannot_be_one_is_wrong_usage_in_a_line,
     error_texts::tls_file_that_cannot_be_used_is_named_with_its_fault,
     error_texts::unknown_option_is_refused,
+    error_texts::number_that_is_none_is_refused_before_a_connection,
     error_texts::help_names_verbs_settings_and_exit_statuses,
 }
 
 pub fn unavailable_names_the_address_and_why(client: &Client) {
-    let (silent, garbling) = (silent_peer(), garbling_peer());
+    let (silent, garbling) = (silent_server().to_string(), garbling_peer());
     for (addr, reason) in [
         (&*free_addr(), "connection refused"),
         ("[::1]:1", "connection refused"),
@@ -100,6 +102,13 @@ pub fn unknown_option_is_refused(client: &Client) {
     assert_is_wrong_usage(&output, &["--page-sise"]);
 }
 
+pub fn number_that_is_none_is_refused_before_a_connection(client: &Client) {
+    let mut list = client.command("127.0.0.1:1");
+    let output = list.args(["list", "--page-size", "x"]).output().unwrap();
+
+    assert_is_wrong_usage(&output, &["page-size"]);
+}
+
 pub fn help_names_verbs_settings_and_exit_statuses(client: &Client) {
     let output = client
         .command("127.0.0.1:1")
@@ -130,14 +139,6 @@ fn assert_is_wrong_usage(output: &Output, words: &[&str]) {
     for word in words {
         assert!(error.contains(word), "no {word:?} in {error}");
     }
-}
-
-/// A peer that accepts connections, by its kernel, and says nothing. Returns its address.
-fn silent_peer() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap().to_string();
-    std::mem::forget(listener);
-    addr
 }
 
 /// A peer that says what is not Cap'n Proto, and ends the connection.
