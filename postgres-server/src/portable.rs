@@ -29,7 +29,7 @@ pub const VARIABLE: &str = "POSTGRES_DOWNLOAD";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the server may say nothing.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// An archive has about 15 MB.
 const MAX_ARCHIVE: u64 = 200 * 1024 * 1024;
@@ -111,8 +111,12 @@ impl Portable {
         fs::create_dir_all(&self.cache).with_context(cannot_write)?;
         make_readable(&self.cache)?;
         let lock = File::create(self.cache.join("lock")).with_context(cannot_write)?;
-        lock.lock()?;
-        if let Some(programs) = self.programs() {
+        if lock.try_lock().is_err() {
+            let cache = self.cache.display();
+            eprintln!("Waiting for another process that downloads PostgreSQL to {cache}.");
+            lock.lock()?;
+        }
+        if let Some(programs) = self.programs().filter(|programs| works(programs)) {
             return Ok(Some(programs));
         }
         remove_partial(&self.cache)?;
@@ -134,6 +138,10 @@ impl Portable {
             works(&unpacked.join("bin")),
             "{url} has no bin/postgres that runs on this machine"
         );
+        // What is there does not run: power may have failed before it was on the disk.
+        if place.exists() {
+            fs::remove_dir_all(&place)?;
+        }
         fs::rename(&unpacked, &place)?;
         Ok(self.programs())
     }
@@ -159,7 +167,8 @@ fn remove_partial(cache: &Path) -> io::Result<()> {
 fn fetch(url: &str, partial: &TempDir) -> anyhow::Result<PathBuf> {
     let config = Agent::config_builder()
         .timeout_connect(Some(CONNECT_TIMEOUT))
-        .timeout_recv_response(Some(RESPONSE_TIMEOUT))
+        .timeout_recv_response(Some(SILENCE_TIMEOUT))
+        .timeout_per_read(Some(SILENCE_TIMEOUT))
         .timeout_global(Some(TIMEOUT));
     let agent: Agent = config.build().into();
     let checksum_url = format!("{url}.sha256");

@@ -129,6 +129,21 @@ fn build_is_downloaded_once_however_many_ask_and_runs() {
     assert_eq!(kept(&cache), 1);
 }
 
+#[test]
+fn build_that_does_not_run_any_more_is_replaced() {
+    let archive = archive_of_installed_server();
+    let mirror = mirror(archive, &digest_of(archive));
+    let cache = tempfile::tempdir().unwrap();
+    let portable = Portable::new(Some(mirror.url.clone()), cache.path().into()).unwrap();
+    let programs = portable.download(version).unwrap().unwrap();
+    // As a machine leaves it that lost power before the file was on the disk.
+    fs::write(programs.join("postgres"), "").unwrap();
+
+    assert!(version(&portable.download(version).unwrap().unwrap()));
+    assert_eq!(mirror.requests.load(Ordering::Relaxed), 4);
+    assert_eq!(kept(cache.path()), 1);
+}
+
 /// Tries to download, which must fail, leave nothing, and say this.
 fn assert_refused(mirror: &Mirror, says: &str) {
     let cache = tempfile::tempdir().unwrap();
