@@ -269,6 +269,7 @@ impl<Q, A> Batch<Q, A> {
 
         let execute = AssertUnwindSafe(|| (group_commit.execute)(&mut take));
         let Ok(results) = catch_unwind(execute) else {
+            batch_kind::end_span::<A>(span, &[Err(CallFailure::OutcomeUnknown)]);
             // Dropping the callers tells them that the outcome is unknown.
             return tracing::error!("a batch panicked");
         };

@@ -54,7 +54,7 @@ pub struct Span {
 #[cfg_attr(not(feature = "otlp"), expect(unused_variables))]
 impl Span {
     /// Begins a span under `parent`, or a trace. `name` is one of few, as the OpenTelemetry semantic conventions
-    /// have it, and is written only for spans that are exported.
+    /// have it, and is written only by a process that exports spans.
     pub fn start(name: &dyn fmt::Display, kind: SpanKind, parent: Option<TraceContext>) -> Self {
         Self::linked(name, kind, parent, &[])
     }

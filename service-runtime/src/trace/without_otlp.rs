@@ -18,10 +18,11 @@ pub fn warn_if_told_to_export() {
 }
 
 fn warning(lookup: impl Fn(&str) -> Option<OsString>) -> Option<String> {
-    let is_told = |name: &&&str| {
-        let value = lookup(name);
-        value.is_some_and(|value| !value.is_empty() && value != "none")
-    };
+    let is = |name, what| lookup(name).is_some_and(|value| value.eq_ignore_ascii_case(what));
+    if is("OTEL_TRACES_EXPORTER", "none") || is("OTEL_SDK_DISABLED", "true") {
+        return None;
+    }
+    let is_told = |name: &&&str| lookup(name).is_some_and(|value| !value.is_empty());
     let name = VARIABLES.iter().find(is_told)?;
     Some(format!(
         "{name} has no effect: this build exports no spans; build it with `--features otlp`"
@@ -40,9 +41,18 @@ mod tests {
             assert!(warning.starts_with(name), "{warning}");
             assert!(warning.contains("--features otlp"), "{warning}");
         }
-        for silent in ["", "none"] {
-            assert_eq!(warning(|_| Some(silent.into())), None);
-        }
+        assert_eq!(warning(|_| Some("".into())), None);
         assert_eq!(warning(|_| None), None);
+    }
+
+    #[test]
+    fn build_without_otlp_that_is_told_not_to_export_says_nothing() {
+        for (name, value) in [
+            ("OTEL_TRACES_EXPORTER", "none"),
+            ("OTEL_SDK_DISABLED", "TRUE"),
+        ] {
+            let lookup = |asked: &str| Some(if asked == name { value } else { "http://c" }.into());
+            assert_eq!(warning(lookup), None);
+        }
     }
 }

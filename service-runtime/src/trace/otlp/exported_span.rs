@@ -56,8 +56,11 @@ fn span_context(context: TraceContext) -> SpanContext {
 }
 
 impl ExportedSpan {
-    /// Sets an attribute.
+    /// Sets an attribute, which is not written for a span that is not sampled.
     pub fn set(&mut self, name: &'static str, value: Attribute) {
+        if !self.0.is_recording() {
+            return;
+        }
         self.0.set_attribute(match value {
             Attribute::Text(text) => KeyValue::new(name, text.to_owned()),
             Attribute::Format(text) => KeyValue::new(name, text.to_string()),
@@ -67,6 +70,8 @@ impl ExportedSpan {
 
     /// Sets the status to an error.
     pub fn fail(&mut self, cause: &str) {
-        self.0.set_status(Status::error(cause.to_owned()));
+        if self.0.is_recording() {
+            self.0.set_status(Status::error(cause.to_owned()));
+        }
     }
 }

@@ -43,7 +43,7 @@ impl Losses {
         }
     }
 
-    /// Whether another span may wait, which has a place from now on. It is lost when `max` wait already.
+    /// Takes a place in the queue for a span. `false`: `max` wait already, and the span is lost.
     pub fn enqueue(&self, max: u64) -> bool {
         if self.waiting.fetch_add(1, Relaxed) < max {
             return true;

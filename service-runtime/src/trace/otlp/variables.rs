@@ -1,13 +1,15 @@
 //! The environment variables of the exporter, as OpenTelemetry specifies them ("Environment Variable Specification",
 //! "OTLP Exporter Configuration").
 //!
-//! The SDK reads some of them by itself, and then passes over bad values. All are checked here, so that none is.
+//! The SDK reads some of them by itself, and then passes over bad values. Those that docs/OPERATIONS.md lists are checked
+//! here, so that none of them is.
 
 use std::{env, ffi::OsString, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use anyhow::{anyhow, bail};
 use credentials::CredentialFile;
 use hyper::header::{HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
 
 use super::endpoint::Endpoint;
 
@@ -146,7 +148,7 @@ impl Lookup<'_> {
 
     /// Where spans go; `None` when no variable says so. `is_wanted` gives a default.
     fn endpoint(&self, is_wanted: bool) -> anyhow::Result<Option<Endpoint>> {
-        let read = |name, parse: fn(&str) -> Option<Endpoint>, example| {
+        let read = |name, parse: fn(&str) -> Option<Endpoint>, without, example| {
             let Some(text) = self.get(name)? else {
                 return Ok(None);
             };
@@ -156,17 +158,17 @@ impl Lookup<'_> {
             } else {
                 format!("={text:?}")
             };
-            let what =
-                "must be a URL with http:// or https:// and a host, without a password or a query";
-            parse(&text)
-                .map(Some)
-                .ok_or_else(|| anyhow!("{name}{shown}: {what}, for example {name}={example}"))
+            let what = "must be a URL with http:// or https:// and a host";
+            parse(&text).map(Some).ok_or_else(|| {
+                anyhow!("{name}{shown}: {what}, without {without}, for example {name}={example}")
+            })
         };
 
         let traces = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
         if let Some(endpoint) = read(
             traces,
             Endpoint::verbatim,
+            "a password",
             "http://collector:4318/v1/traces",
         )? {
             return Ok(Some(endpoint));
@@ -175,6 +177,7 @@ impl Lookup<'_> {
         let base = read(
             "OTEL_EXPORTER_OTLP_ENDPOINT",
             Endpoint::below,
+            "a password or a query",
             "http://collector:4318",
         )?;
         Ok(base.or_else(|| {
@@ -210,7 +213,9 @@ impl Lookup<'_> {
             "OTEL_EXPORTER_OTLP_HEADERS",
         ] {
             let is_header = |name: &str, value: &str| {
-                HeaderName::from_str(name).is_ok() && HeaderValue::from_str(value).is_ok()
+                let value = percent_decode_str(value).decode_utf8();
+                HeaderName::from_str(name).is_ok()
+                    && value.is_ok_and(|value| HeaderValue::from_str(&value).is_ok())
             };
             if !pairs(&self.get(name)?.unwrap_or_default(), is_header) {
                 bail!(
@@ -344,6 +349,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2"),
             ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a b=hunter2"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hunter2%0A"),
             ("OTEL_TRACES_SAMPLER", "sometimes"),
             ("OTEL_RESOURCE_ATTRIBUTES", "staging"),
             ("OTEL_BSP_SCHEDULE_DELAY", "0"),
