@@ -86,23 +86,10 @@ impl<S: AsyncWrite + Unpin> Refusals<S> {
 /// The head of hyper's own answer, and the problem that it is about. `None`: it is an answer of the router, or
 /// a part of one, which may say anything but has no line break in its body.
 fn refusal(written: &[u8]) -> Option<(&str, Problem)> {
-    let problem = match written {
-        [
-            b'H',
-            b'T',
-            b'T',
-            b'P',
-            b'/',
-            b'1',
-            b'.',
-            _,
-            b' ',
-            status @ ..,
-        ] => match status {
-            [b'4', b'3', b'1', ..] => Problem::head_too_large,
-            [b'4', b'0', b'0', ..] => Problem::unreadable_head,
-            _ => return None,
-        },
+    let after_version = written.strip_prefix(b"HTTP/1.")?.get(2..)?;
+    let problem = match after_version {
+        [b'4', b'3', b'1', ..] => Problem::head_too_large,
+        [b'4', b'0', b'0', ..] => Problem::unreadable_head,
         _ => return None,
     };
     let head = std::str::from_utf8(written).ok()?;
