@@ -166,11 +166,7 @@ fn malformed(bytes: &[u8], error: &serde_json::Error) -> Problem {
 
     let what = error.to_string();
     let what = what.split(" at line ").next().unwrap_or_default();
-    let mut problem = Problem::malformed();
-    let rule = problem.detail.trim_end_matches('.');
-    let detail = format!("{rule}: {what} at line {}, column {column}.", error.line());
-    problem.detail = detail.into();
-    problem
+    Problem::malformed_at(what, error.line(), column)
 }
 
 /// The members of a body and all errors of their shape; a derived decoder would stop at the first.

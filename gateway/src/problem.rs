@@ -170,6 +170,15 @@ impl From<CallError> for Problem {
 }
 
 impl Problem {
+    /// Says where a body is no JSON, and what is wrong there.
+    pub fn malformed_at(what: &str, line: usize, column: usize) -> Self {
+        let mut problem = Self::malformed();
+        let rule = problem.detail.trim_end_matches('.');
+        let detail = format!("{rule}: {what} at line {line}, column {column}.");
+        problem.detail = detail.into();
+        problem
+    }
+
     /// Lists what is wrong with the body or the query.
     pub fn errors(self, errors: Vec<FieldError>) -> Self {
         Self { errors, ..self }

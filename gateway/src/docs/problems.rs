@@ -48,11 +48,7 @@ pub fn describe(name: &str, responses: &mut Value) {
 fn with_example(name: &str, mut problem: Problem) -> Problem {
     problem.request_id = EXAMPLE_ID.into();
     match name {
-        "malformed" => {
-            let place = "expected value at line 1, column 10.";
-            let detail = problem.detail.trim_end_matches('.');
-            problem.detail = format!("{detail}: {place}").into();
-        }
+        "malformed" => problem.detail = Problem::malformed_at("expected value", 1, 10).detail,
         "invalid" => {
             let email = "must have a dot in the domain, as in example.com";
             problem.errors.push(FieldError::of_member("email", email));
