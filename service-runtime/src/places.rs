@@ -43,7 +43,7 @@ impl Places {
         }
     }
 
-    /// Asks one of the connections that wait for it to end.
+    /// Asks an idle connection to end.
     pub fn ask_for_one(&self) {
         self.wanted.notify_one();
     }

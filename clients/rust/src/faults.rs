@@ -45,6 +45,10 @@ impl ReplicaFaults {
         let of_names = names.iter().map(|(name, fault)| format!("{name}: {fault}"));
         let mut faults: Vec<_> = of_names.collect();
         faults.extend(self.0.borrow().values().cloned());
+        if faults.is_empty() {
+            return "no attempt to connect has ended yet".into();
+        }
+
         let hidden = faults.len().saturating_sub(MAX_SHOWN);
         faults.truncate(MAX_SHOWN);
         if hidden > 0 {

@@ -29,7 +29,7 @@ const REACTION_DELAY: Duration = Duration::from_millis(10);
 pub struct Resolver {
     /// The addresses, as they change, each with the host whose address it is.
     pub(crate) addresses: watch::Receiver<BTreeMap<SocketAddr, String>>,
-    /// Why names have no addresses.
+    /// Why the last lookup of a name failed, or that none has ended yet.
     lookup_faults: Arc<Mutex<BTreeMap<String, String>>>,
     /// `None`: links are in plain text.
     pub(crate) tls: Option<ClientTls>,
@@ -97,7 +97,7 @@ impl Resolver {
         let _ = self.lookup_requests.try_send(());
     }
 
-    /// Why names have no addresses, by the names as their user wrote them.
+    /// Why the last lookup of a name failed, or that none has ended yet, by the names as their user wrote them.
     pub(crate) fn lookup_faults(&self) -> BTreeMap<String, String> {
         let faults = self.lookup_faults.lock();
         faults.unwrap_or_else(PoisonError::into_inner).clone()
