@@ -32,7 +32,7 @@ fn service_has_the_time_to_stop_that_its_defaults_take() {
 }
 
 #[test]
-fn unit_starts_a_program_of_the_workspace() {
+fn unit_starts_its_program() {
     for (unit, program) in [
         ("users-gateway.service", "gateway"),
         ("users-svc.service", "users-svc"),
