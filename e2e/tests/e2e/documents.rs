@@ -111,8 +111,16 @@ fn operations_document_lists_all_settings_with_their_defaults() {
 
 #[test]
 fn relative_links_of_the_documents_lead_somewhere() {
-    let folders =
-        [".", "docs", "deploy", "deploy/monitoring", "bench"].map(|folder| root().join(folder));
+    let folders = [
+        ".",
+        "docs",
+        "deploy",
+        "deploy/monitoring",
+        "deploy/systemd",
+        "bench",
+        "bench/results",
+    ]
+    .map(|folder| root().join(folder));
     let files = folders
         .iter()
         .flat_map(|folder| fs::read_dir(folder).unwrap());

@@ -70,7 +70,7 @@ fn idle_connections_make_room_when_file_descriptors_run_out() {
         stream
             .write_all(b"GET /livez HTTP/1.1\r\nHost: gateway\r\n\r\n")
             .unwrap();
-        if !is_answered(&mut stream, Duration::from_secs(1)) {
+        if !is_answered(&mut stream, Duration::from_secs(5)) {
             break stream;
         }
         idle.push(stream);

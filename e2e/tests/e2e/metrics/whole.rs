@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::process::Command;
-use std::{fs, net::TcpStream};
+use std::{fs, net::TcpStream, time::Duration};
 
 use e2e::certificates::{Certificates, TlsFiles};
 use e2e::{System, binary, eventually, free_addr, spawn_users};
@@ -56,6 +56,9 @@ impl WholeSystem {
         assert_eq!(http.get(&format!("/users?email={email}")).status, 200);
 
         let mut client = TcpStream::connect(("127.0.0.1", http.port())).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         client.write_all(b"no HTTP\r\n\r\n").unwrap();
         let mut response = String::new();
         client.read_to_string(&mut response).unwrap();
