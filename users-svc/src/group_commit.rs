@@ -4,11 +4,8 @@
 //! arrived while the last batch ran is the next one: the busier, the fewer commits per call.
 
 use std::collections::VecDeque;
-use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{mem, rc::Rc, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use service_runtime::trace::TraceContext;
