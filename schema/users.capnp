@@ -19,8 +19,9 @@
 #   disconnected    the connection broke; a call that was in flight on it has `failed`
 #   unimplemented   this version of the service has no such method; nothing was written
 #
-# Retries. Every call may be repeated after any failure. Reads have no effect, and `createUser` with the
-# same id, email and name has its effect once, however often and on whichever replica it is repeated.
+# Retries. Every call may be repeated after any failure. Reads have no effect, and `createUser` or
+# `createUsers` with the same id, email and name has its effect once, however often and on whichever replica
+# it is repeated.
 # Repeating a create that `failed` is also the way to find out what became of it; until an attempt
 # settles it, a later `overloaded` does not mean that nothing was written. Repeat a few times, after a
 # pause that grows and has a random part. Never repeat a create without an id of your own.
@@ -68,6 +69,11 @@ interface Users {
 
   directory @5 DirectoryRequest -> DirectoryResponse;
   # Makes a `UserDirectory` to hand on to someone who may read users and not create any.
+
+  createUsers @6 CreateUsersRequest -> CreateUsersResponse;
+  # Stores many users, each exactly once and with an outcome of its own, as if each had its own `createUser`.
+  # One user's fault is not another's, and neither is its failure. Users of one call may share a commit with
+  # those of other calls, and need not share one with each other.
 }
 
 interface UserDirectory {
@@ -113,7 +119,7 @@ struct FieldError {
   # One fault of a request.
 
   field @0 :Text;
-  # The field at fault: "id", "email", "name", "pageSize" or "pageToken". Empty: the request as a whole.
+  # The field at fault: "id", "email", "name", "users", "pageSize" or "pageToken". Empty: the request as a whole.
 
   reason @1 :Text;
   # What a right value looks like, as the rest of a sentence that starts with the field's name.
@@ -153,6 +159,48 @@ struct CreateUserResponse {
   # With `user`: an earlier call with the same id, email and name stored it. False where the service cannot
   # tell whether this call stored it. After an attempt of yours that may have written, true does not mean
   # that someone else stored it: that attempt may be the earlier call.
+}
+
+struct NewUser {
+  # A user to create. The fields are those of `CreateUserRequest`, with the same rules.
+
+  id @0 :Text;
+  email @1 :Text;
+  name @2 :Text;
+}
+
+struct CreateUsersRequest {
+  users @0 :List(NewUser);
+  # 1 to 500 users, and texts of at most 96 KiB in all.
+
+  context @1 :CallContext;
+}
+
+struct CreateUsersResponse {
+  union {
+    results @0 :List(CreateUsersResult);
+    # What became of each user, in the order of the request. A call that ends with an exception has failed in
+    # this way for each of its users.
+
+    invalid @1 :List(FieldError);
+    # The request as a whole breaks rules. Nothing was stored.
+  }
+}
+
+struct CreateUsersResult {
+  # What became of one user of many.
+
+  union {
+    done @0 :CreateUserResponse;
+    # What `createUser` would have answered.
+
+    overloaded @1 :Void;
+    # Nothing was written of this user; try again later. After an attempt of yours that may have written, this
+    # does not mean that nothing was written.
+
+    failed @2 :Void;
+    # This user may or may not have been stored. Repeating it with the same id settles it.
+  }
 }
 
 struct GetUserRequest {

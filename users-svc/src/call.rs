@@ -33,6 +33,7 @@ pub struct Admission {
     /// Whether the schema has been checked; before that, no call is let in.
     schema_is_checked: Arc<AtomicBool>,
     peer_memory: PeerMemory,
+    many_users: Arc<Semaphore>,
     readiness: Readiness,
 }
 
@@ -49,6 +50,7 @@ impl Admission {
             max_per_connection: half,
             schema_is_checked: Arc::default(),
             peer_memory: PeerMemory::default(),
+            many_users: Arc::new(Semaphore::new(CALLS_OF_MANY)),
             readiness,
         }
     }
@@ -69,9 +71,14 @@ impl Admission {
     }
 }
 
+/// Calls for many users whose users the process reads at once, which take three times the memory of their messages. The
+/// database takes a few at a time.
+const CALLS_OF_MANY: usize = 32;
+
 /// The methods that are measured: all but `health`, which is asked all the time.
-const METHODS: [&str; 5] = [
+const METHODS: [&str; 6] = [
     "createUser",
+    "createUsers",
     "getUser",
     "findUser",
     "listUsers",
@@ -167,6 +174,19 @@ impl Calls {
     ) -> Result<Option<SemaphorePermit<'_>>, CallFailure> {
         let permit = timeout_at(deadline, self.guard.large_answer()).await;
         permit.map_err(|_| CallFailure::NotExecuted)
+    }
+
+    /// Completes when the users of a call for many may be read; fails at its `deadline`.
+    pub async fn many_users(
+        &self,
+        deadline: Instant,
+    ) -> Result<(Option<SemaphorePermit<'_>>, SemaphorePermit<'_>), CallFailure> {
+        let answer = self.large_answer(deadline).await?;
+        let permit = timeout_at(deadline, self.admission.many_users.acquire()).await;
+        match permit {
+            Ok(Ok(permit)) => Ok((answer, permit)),
+            _ => Err(CallFailure::NotExecuted),
+        }
     }
 
     /// Runs a call within the limits. `parent` is the caller's span; `call` gets the one to do its work under.

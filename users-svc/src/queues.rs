@@ -2,21 +2,26 @@
 
 use std::sync::Arc;
 
+use futures::future::join_all;
 use service_runtime::trace::TraceContext;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::batch_kind::{BatchKind, BatchTarget};
 use crate::group_commit::{GroupCommit, Handle};
-use crate::outcome::{CallFailure, InsertOutcome};
+use crate::outcome::{BatchResults, CallFailure, InsertOutcome};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::user::{NewUser, User};
+
+/// Calls that create many users each, and whose users one statement inserts.
+const CALLS_OF_MANY: usize = 2;
 
 /// The queues of the process.
 pub struct Queues {
     inserts: Arc<GroupCommit<NewUser, InsertOutcome>>,
     contended_inserts: Arc<GroupCommit<NewUser, InsertOutcome>>,
+    many_inserts: Arc<GroupCommit<Arc<[NewUser]>, BatchResults<InsertOutcome>>>,
     gets: Arc<GroupCommit<Uuid, Option<User>>>,
     finds: Arc<GroupCommit<String, Option<User>>>,
     pages: Arc<GroupCommit<(Uuid, u32), Vec<User>>>,
@@ -27,6 +32,7 @@ pub struct Queues {
 pub struct QueueHandles {
     inserts: Handle<NewUser, InsertOutcome>,
     contended_inserts: Handle<NewUser, InsertOutcome>,
+    many_inserts: Handle<Arc<[NewUser]>, BatchResults<InsertOutcome>>,
     /// Ids of users to read.
     pub gets: Handle<Uuid, Option<User>>,
     /// What is unique of the e-mail addresses of users to read.
@@ -47,7 +53,7 @@ impl Queues {
         let half = settings.database_pool_size.div_ceil(2);
         let clones = || store.clone();
         let (inserts, contended, probes) = (clones(), clones(), clones());
-        let (gets, finds, pages) = (clones(), clones(), clones());
+        let (many, gets, finds, pages) = (clones(), clones(), clones(), clones());
 
         Self {
             inserts: GroupCommit::new(kind("INSERT users"), max_batch, half, move |take| {
@@ -59,6 +65,13 @@ impl Queues {
                 1,
                 half.div_ceil(2),
                 move |take| contended.insert_patiently(take),
+            ),
+            // A queue of their own, so that no single user waits behind hundreds.
+            many_inserts: GroupCommit::new(
+                kind("INSERT many users"),
+                CALLS_OF_MANY,
+                half,
+                move |take| many.insert_many(take),
             ),
 
             gets: GroupCommit::new(kind("SELECT users by id"), max_batch, half, move |take| {
@@ -87,6 +100,7 @@ impl Queues {
         QueueHandles {
             inserts: Handle::new(self.inserts.clone()),
             contended_inserts: Handle::new(self.contended_inserts.clone()),
+            many_inserts: Handle::new(self.many_inserts.clone()),
             gets: Handle::new(self.gets.clone()),
             finds: Handle::new(self.finds.clone()),
             pages: Handle::new(self.pages.clone()),
@@ -112,5 +126,30 @@ impl QueueHandles {
             }
             outcome => Ok(outcome),
         }
+    }
+
+    /// The same for many users, each with an outcome or a failure of its own, in their order.
+    pub async fn insert_many(
+        &self,
+        users: &Arc<[NewUser]>,
+        deadline: Instant,
+        trace: TraceContext,
+    ) -> BatchResults<InsertOutcome> {
+        if users.is_empty() {
+            return Vec::new();
+        }
+        let together = self.many_inserts.submit(users.clone(), deadline, trace);
+        let mut results = match together.await {
+            Ok(results) => results,
+            Err(failure) => return vec![Err(failure); users.len()],
+        };
+        let contended = results.iter_mut().zip(&**users);
+        let contended = contended.filter(|(result, _)| **result == Ok(InsertOutcome::Contended));
+        join_all(contended.map(async |(result, user)| {
+            let alone = self.contended_inserts.submit(user.clone(), deadline, trace);
+            *result = alone.await;
+        }))
+        .await;
+        results
     }
 }

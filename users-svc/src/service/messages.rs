@@ -6,15 +6,17 @@ use std::{ops::RangeInclusive, time::Duration};
 use capnp::{struct_list, text};
 use service_runtime::trace::TraceContext;
 use tokio::time::Instant;
-use users_rpc::users_capnp::{call_context, create_user_request, field_error, user};
+use users_rpc::users_capnp::{call_context, field_error, user};
 use uuid::Uuid;
 
-use crate::user::{Email, Name, NewUser, RuleViolation, User, UserId};
+use crate::user::{Email, Name, NewUser, RuleViolation, UserId};
 
 /// The longest that a call may take when its caller sets no limit, and the most it may ask for.
 const MAX_TIMEOUT: Duration = Duration::from_secs(30);
 /// Users in a page.
 const PAGE_SIZES: RangeInclusive<u32> = 1..=100;
+/// Users that one call creates.
+const MANY_USERS: RangeInclusive<u32> = 1..=500;
 
 /// What a caller says of its call.
 #[derive(Clone, Copy)]
@@ -58,20 +60,34 @@ impl FieldError {
 type Checked<T> = Result<T, Vec<FieldError>>;
 
 /// Reads a user to create, and checks it against the rules. All faults are listed.
-pub fn read_new_user(request: create_user_request::Reader) -> capnp::Result<Checked<NewUser>> {
-    let id = match request.get_id()? {
+pub fn read_new_user(
+    id: text::Reader,
+    email: text::Reader,
+    name: text::Reader,
+) -> Checked<NewUser> {
+    let id = match id {
         id if id.is_empty() => Ok(UserId::mint()),
         id => read_field("id", id, UserId::parse),
     };
-    let email = read_field("email", request.get_email()?, Email::parse);
-    let name = read_field("name", request.get_name()?, Name::parse);
-    Ok(match (id, email, name) {
+    let email = read_field("email", email, Email::parse);
+    let name = read_field("name", name, Name::parse);
+    match (id, email, name) {
         (Ok(id), Ok(email), Ok(name)) => Ok(NewUser { id, email, name }),
         (id, email, name) => {
             let errors = [id.err(), email.err(), name.err()];
             Err(errors.into_iter().flatten().collect())
         }
-    })
+    }
+}
+
+/// Checks how many users a call creates.
+pub fn check_count(users: u32) -> Result<(), FieldError> {
+    if MANY_USERS.contains(&users) {
+        return Ok(());
+    }
+    let (least, most) = MANY_USERS.into_inner();
+    let reason = format!("must be from {least} to {most}");
+    Err(FieldError::new("users", reason))
 }
 
 /// Checks which page is asked for, and returns the id after which it begins. All faults are listed.
@@ -108,11 +124,11 @@ fn read_field<T>(
         .map_err(|violation| FieldError::new(field, violation.0))
 }
 
-pub fn set_user(mut builder: user::Builder, user: &User) {
+pub fn set_user(mut builder: user::Builder, id: Uuid, email: &str, name: &str) {
     let mut buffer = Uuid::encode_buffer();
-    builder.set_id(&*user.id.hyphenated().encode_lower(&mut buffer));
-    builder.set_email(&*user.email);
-    builder.set_name(&*user.name);
+    builder.set_id(&*id.hyphenated().encode_lower(&mut buffer));
+    builder.set_email(email);
+    builder.set_name(name);
 }
 
 pub fn set_field_errors(mut list: struct_list::Builder<field_error::Owned>, errors: &[FieldError]) {

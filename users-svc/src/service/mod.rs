@@ -1,5 +1,6 @@
 //! The `Users` capability: what each method does with its request. `directory.rs` has the other one.
 
+mod creates;
 mod directory;
 pub mod healthcheck;
 mod messages;
@@ -11,16 +12,15 @@ use capnp::capability::Client;
 use service_runtime::trace::TraceContext;
 use tokio::time::Instant;
 use users_rpc::users_capnp::users::{
-    self, CreateUserParams, CreateUserResults, DirectoryParams, DirectoryResults, FindUserParams,
-    FindUserResults, GetUserParams, GetUserResults, HealthParams, HealthResults, ListUsersParams,
-    ListUsersResults,
+    self, CreateUserParams, CreateUserResults, CreateUsersParams, CreateUsersResults,
+    DirectoryParams, DirectoryResults, FindUserParams, FindUserResults, GetUserParams,
+    GetUserResults, HealthParams, HealthResults, ListUsersParams, ListUsersResults,
 };
 
 use crate::call::{Calls, Interface};
-use crate::outcome::{CallFailure, InsertOutcome};
 use crate::{access::Role, queues::QueueHandles};
 use directory::Directory;
-use messages::{CallContext, FieldError, len, read_new_user, set_field_errors, set_user};
+use messages::CallContext;
 use reads::Reads;
 
 /// How long `health` waits for the database. Callers take a longer silence for a dead service.
@@ -51,42 +51,17 @@ impl users::Server for UsersService {
     async fn create_user(
         self: Rc<Self>,
         params: CreateUserParams,
-        mut results: CreateUserResults,
+        results: CreateUserResults,
     ) -> Result<(), capnp::Error> {
-        let request = params.get()?;
-        let context = CallContext::read(request.get_context()?);
-        let create = async |trace| {
-            let new = match read_new_user(request)? {
-                Ok(new) => new,
-                Err(errors) => {
-                    set_field_errors(results.get().init_invalid(len(&errors)), &errors);
-                    return Ok(());
-                }
-            };
+        creates::create_user(&self.reads, params, results).await
+    }
 
-            let insert = self.reads.queues.insert(&new, context.deadline, trace);
-            let outcome = insert.await?;
-
-            let mut response = results.get();
-            match outcome {
-                InsertOutcome::Created | InsertOutcome::Replayed => {
-                    response.set_replayed(outcome == InsertOutcome::Replayed);
-                    set_user(response.init_user(), &new.into());
-                }
-                InsertOutcome::EmailTaken => response.set_email_taken(()),
-                InsertOutcome::IdConflict => response.set_id_conflict(()),
-                InsertOutcome::Contended => return Err(CallFailure::NotExecuted.into()),
-                InsertOutcome::Refused => {
-                    let error = FieldError::new("", "is refused by the database");
-                    set_field_errors(response.init_invalid(1), &[error]);
-                }
-            }
-            Ok(())
-        };
-        self.reads
-            .calls
-            .run(Interface::Users, "createUser", context.parent, create)
-            .await
+    async fn create_users(
+        self: Rc<Self>,
+        params: CreateUsersParams,
+        results: CreateUsersResults,
+    ) -> Result<(), capnp::Error> {
+        creates::create_users(&self.reads, params, results).await
     }
 
     async fn get_user(

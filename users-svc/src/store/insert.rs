@@ -4,30 +4,27 @@
 //! what was not inserted is explained by the rows that stood in the way. When an attempt may have written
 //! and its answer is lost, the batch is attempted once more with the same ids, which finds out.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use postgres::Client;
-use uuid::Uuid;
 
 use super::Store;
+use super::batch::{Batch, Results};
 use super::database::take_durability_warning;
 use super::error::StatementError;
+use super::expected::Expected;
 use super::pool::{Connection, Trust};
-use super::statements::{SqlResult, Statements, UserColumns};
+use super::statements::Statements;
 use crate::group_commit::Take;
-use crate::outcome::{BatchResults, CallFailure, InsertOutcome};
-use crate::user::{NewUser, User};
+use crate::outcome::{CallFailure, InsertOutcome};
+use crate::user::NewUser;
 
 /// Attempts at a batch that meets serialization failures.
 const MAX_ATTEMPTS: usize = 4;
 /// Parts that a batch is cut into when a row of it is at fault or locked. Each part that fails as well takes
 /// the time of a lock timeout, and each that does not is a commit.
 const PARTS: usize = 4;
-
-/// What became of each user of a batch.
-type Results = BatchResults<InsertOutcome>;
 
 /// Why a batch has no outcome.
 struct FailedInsert {
@@ -52,12 +49,23 @@ impl Store {
     fn take_and_insert(&self, take: Take<NewUser>, patience: Option<&String>) -> Results {
         let connection = self.pool.connection(Trust::RecentlyUsed);
         let users = take();
+        let users: Vec<&NewUser> = users.iter().collect();
+        self.insert_on(connection, &users, patience)
+    }
+
+    /// Inserts users, first on `connection`.
+    pub(super) fn insert_on(
+        &self,
+        connection: Result<Connection, StatementError>,
+        users: &[&NewUser],
+        patience: Option<&String>,
+    ) -> Results {
         if users.is_empty() {
             return Vec::new();
         }
         let end = Instant::now() + self.timeout;
         match connection {
-            Ok(connection) => self.insert_within(end, &users, Some(connection), patience),
+            Ok(connection) => self.insert_within(end, users, Some(connection), patience),
             Err(_) => vec![Err(CallFailure::NotExecuted); users.len()],
         }
     }
@@ -67,7 +75,7 @@ impl Store {
     fn insert_within(
         &self,
         end: Instant,
-        users: &[NewUser],
+        users: &[&NewUser],
         connection: Option<Connection>,
         patience: Option<&String>,
     ) -> Results {
@@ -99,7 +107,7 @@ impl Store {
     /// Attempts a batch until its outcome is known, or cannot be found out.
     fn insert_together(
         &self,
-        users: &[NewUser],
+        users: &[&NewUser],
         mut connection: Option<Connection>,
         patience: Option<&String>,
     ) -> Result<Results, FailedInsert> {
@@ -143,16 +151,36 @@ impl Store {
         let connection = connection.map_or_else(|| self.pool.connection(trust), Ok);
         let mut has_written = false;
         let insert = |client: &mut Client, statements: &Statements| {
-            let inserted = batch.insert(client, statements)?;
+            let all = |outcome| Ok(vec![Ok(outcome); batch.users.len()]);
+            match self.expected.get() {
+                // Rows of an attempt before may be there.
+                _ if may_have_written || !batch.may_be_new() => {}
+                Expected::NewUsers => {
+                    if batch.insert_new(client, statements)? {
+                        return all(InsertOutcome::Created);
+                    }
+                }
+                Expected::Replays => {
+                    if batch.are_replays(client, statements)? {
+                        self.expected.set(Expected::Replays);
+                        return all(InsertOutcome::Replayed);
+                    }
+                }
+                Expected::Conflicts => {}
+            }
+
+            let inserted = batch.insert_skipping_conflicts(client, statements)?;
             if inserted.len() == batch.users.len() {
-                return Ok(vec![Ok(InsertOutcome::Created); inserted.len()]);
+                return all(InsertOutcome::Created);
             }
 
             // The insert has committed: if the next statement fails, these rows are there.
             has_written = !inserted.is_empty();
             let select = &statements.select_conflicts;
             let conflicts = select.users(client, &[&batch.columns.ids, &batch.keys])?;
-            Ok(batch.explain(inserted, conflicts, may_have_written))
+            let results = batch.explain(inserted, conflicts, may_have_written);
+            self.expected.set(Expected::after(&results));
+            Ok(results)
         };
 
         take_durability_warning();
@@ -184,75 +212,5 @@ impl From<FailedInsert> for CallFailure {
             // The statement was not begun, or PostgreSQL has undone it.
             Self::NotExecuted
         }
-    }
-}
-
-/// Users to insert together, as the statements take them.
-struct Batch<'a> {
-    users: &'a [NewUser],
-    /// What must be unique of each e-mail address, in the order of `users`.
-    keys: Vec<String>,
-    /// Their rows, in the order of the keys, so that concurrent batches wait for each other's rows and never
-    /// in a circle.
-    columns: UserColumns<'a>,
-    /// Milliseconds to wait for rows that others are writing, unless it is the time that a batch waits.
-    patience: Option<&'a String>,
-}
-
-impl<'a> Batch<'a> {
-    fn new(users: &'a [NewUser], patience: Option<&'a String>) -> Self {
-        let keys: Vec<String> = users.iter().map(|user| user.email.unique_key()).collect();
-        let mut order: Vec<usize> = (0..users.len()).collect();
-        order.sort_unstable_by(|&a, &b| keys[a].cmp(&keys[b]));
-        let columns = order.iter().map(|&i| &users[i]).collect();
-        Self {
-            users,
-            keys,
-            columns,
-            patience,
-        }
-    }
-
-    /// Inserts what nothing stands in the way of, and returns the ids of that.
-    fn insert(&self, client: &mut Client, statements: &Statements) -> SqlResult<HashSet<Uuid>> {
-        let [ids, emails, names] = self.columns.parameters();
-        let rows = match &self.patience {
-            None => statements.insert.rows(client, &[ids, emails, names])?,
-            Some(milliseconds) => {
-                let insert = &statements.insert_patiently;
-                insert.rows(client, &[ids, emails, names, milliseconds])?
-            }
-        };
-        Ok(rows.iter().map(|row| row.get(0)).collect())
-    }
-
-    /// What became of each user, told by the ids that were inserted and the rows that are there now. When an
-    /// attempt before may have written, its own rows are no replays.
-    fn explain(
-        &self,
-        mut inserted: HashSet<Uuid>,
-        conflicts: Vec<User>,
-        may_have_written: bool,
-    ) -> Results {
-        let taken: HashSet<String> = conflicts.iter().map(User::unique_key).collect();
-        let by_id: HashMap<Uuid, User> =
-            conflicts.into_iter().map(|user| (user.id, user)).collect();
-        let explain = |(user, key): (&NewUser, &String)| match by_id.get(&user.id.uuid()) {
-            // The same user may be in the batch twice; it was created once.
-            Some(row) if user.is_replay_of(row) => {
-                let is_created = inserted.remove(&row.id) || may_have_written;
-                Ok(if is_created {
-                    InsertOutcome::Created
-                } else {
-                    InsertOutcome::Replayed
-                })
-            }
-            Some(_) => Ok(InsertOutcome::IdConflict),
-            None if taken.contains(key) => Ok(InsertOutcome::EmailTaken),
-            // Someone else has deleted since what stood in the way.
-            None if may_have_written => Err(CallFailure::OutcomeUnknown),
-            None => Err(CallFailure::NotExecuted),
-        };
-        self.users.iter().zip(&self.keys).map(explain).collect()
     }
 }

@@ -3,9 +3,12 @@
 //! Everything here blocks, for a limited time: call it from the blocking pool, and drop the last [`Store`]
 //! outside async code (the driver runs a runtime of its own and panics inside another).
 
+mod batch;
 pub mod database;
 mod error;
+mod expected;
 mod insert;
+mod insert_many;
 mod pool;
 mod pool_events;
 mod sqlstate;
@@ -25,6 +28,7 @@ use crate::settings::Settings;
 use crate::user::User;
 use database::Database;
 use error::StatementError;
+use expected::Expectation;
 use pool::{Pool, Trust};
 use statements::{INSERT_PROBE, Query, SELECT_WRITABLE, Statements};
 
@@ -34,6 +38,7 @@ pub struct Store {
     timeout: Duration,
     /// Whether the server could not carry out the last insert, for example because its disk is full.
     is_insert_failing: AtomicBool,
+    expected: Expectation,
 }
 
 impl Store {
@@ -43,6 +48,7 @@ impl Store {
             pool: Pool::new(database, settings),
             timeout: settings.database_timeout,
             is_insert_failing: AtomicBool::new(false),
+            expected: Expectation::default(),
         }
     }
 

@@ -9,10 +9,14 @@ use crate::user::{NewUser, User};
 
 /// Skips conflicts instead of failing: one user never fails another. Uniqueness is decided by the table
 /// alone.
-const INSERT: &str = "INSERT INTO users (id, email, name) \
+const INSERT_SKIPPING_CONFLICTS: &str = "INSERT INTO users (id, email, name) \
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) ON CONFLICT DO NOTHING RETURNING id";
 
-/// The same for one user, which waits longer for a row that someone else is writing. The setting holds for
+/// Inserts all users or, where there is a conflict, none. It is faster where there is none: it neither looks into the
+/// unique indexes before it writes, nor writes to the WAL that it has taken its place in them.
+const INSERT_NEW: &str = "SELECT insert_new_users($1, $2, $3)";
+
+/// [`INSERT_SKIPPING_CONFLICTS`] for one user, which waits longer for a row that someone else is writing. The setting holds for
 /// this statement only, also behind a pooler of transactions.
 const INSERT_PATIENTLY: &str = "INSERT INTO users (id, email, name) \
     SELECT id, email, name FROM unnest($1::uuid[], $2::text[], $3::text[]) AS new (id, email, name), \
@@ -28,6 +32,12 @@ const SELECT_CONFLICTS: &str = "SELECT id, email, name, CASE \
     WHEN id = ANY($1) AND current_setting('synchronous_standby_names') <> '' \
     THEN pg_logical_emit_message(true, 'users', 'replay') END \
     FROM users WHERE id = ANY($1) OR lower(email COLLATE \"C\") = ANY($2)";
+
+/// The same by the ids alone, which is enough where they tell all.
+const SELECT_REPLAYS: &str = "SELECT id, email, name, CASE \
+    WHEN current_setting('synchronous_standby_names') <> '' \
+    THEN pg_logical_emit_message(true, 'users', 'replay') END \
+    FROM users WHERE id = ANY($1)";
 
 const SELECT_BY_ID: &str = "SELECT id, email, name FROM users WHERE id = ANY($1)";
 
@@ -52,9 +62,11 @@ type Parameter<'a> = &'a (dyn ToSql + Sync);
 
 /// The statements as one connection knows them.
 pub struct Statements {
-    pub insert: Query,
+    pub insert_new: Query,
+    pub insert_skipping_conflicts: Query,
     pub insert_patiently: Query,
     pub select_conflicts: Query,
+    pub select_replays: Query,
     pub select_by_id: Query,
     pub select_by_email: Query,
     pub select_page: Query,
@@ -78,9 +90,11 @@ impl Statements {
             Type::TEXT,
         ];
         Ok(Self {
-            insert: query(INSERT, users)?,
+            insert_new: query(INSERT_NEW, users)?,
+            insert_skipping_conflicts: query(INSERT_SKIPPING_CONFLICTS, users)?,
             insert_patiently: query(INSERT_PATIENTLY, patiently)?,
             select_conflicts: query(SELECT_CONFLICTS, &[Type::UUID_ARRAY, Type::TEXT_ARRAY])?,
+            select_replays: query(SELECT_REPLAYS, &[Type::UUID_ARRAY])?,
             select_by_id: query(SELECT_BY_ID, &[Type::UUID_ARRAY])?,
             select_by_email: query(SELECT_BY_EMAIL, &[Type::TEXT_ARRAY])?,
             select_page: query(SELECT_PAGE, &[Type::UUID, Type::INT8])?,
@@ -116,7 +130,7 @@ impl Query {
     }
 }
 
-/// The rows of users to insert, column by column, in the order of `INSERT`'s parameters.
+/// The rows of users to insert, column by column, in the order of the parameters of the insert statements.
 #[derive(Default)]
 pub struct UserColumns<'a> {
     pub ids: Vec<Uuid>,
@@ -125,7 +139,7 @@ pub struct UserColumns<'a> {
 }
 
 impl UserColumns<'_> {
-    /// The parameters of `INSERT`.
+    /// The parameters of the insert statements.
     pub fn parameters(&self) -> [Parameter<'_>; 3] {
         [&self.ids, &self.emails, &self.names]
     }

@@ -4,6 +4,7 @@
 
 mod concurrency;
 mod creating;
+mod creating_many;
 mod database_faults;
 mod directory;
 mod finding;

@@ -15,7 +15,8 @@ use tokio::{net::TcpStream, runtime::LocalRuntime};
 use tokio_util::sync::CancellationToken;
 use users_rpc::transport;
 use users_rpc::users_capnp::{
-    create_user_response, find_user_response, get_user_response, list_users_response, user, users,
+    create_user_response, create_users_response, create_users_result, find_user_response,
+    get_user_response, list_users_response, user, users,
 };
 use users_svc::Settings;
 use uuid::Uuid;
@@ -173,15 +174,37 @@ impl Client {
             Ok(response) => response,
             Err(error) => return CreateAnswer::Failed(error.kind),
         };
-        let response = response.get().unwrap();
-        match response.which().unwrap() {
-            create_user_response::User(user) if response.get_replayed() => {
-                CreateAnswer::Replay(decode(user.unwrap()))
+        decode_answer(response.get().unwrap())
+    }
+
+    /// Creates users, of which each is an id, an e-mail address and a name. Fails with the faults of the request as
+    /// a whole.
+    pub async fn create_many(
+        &self,
+        new: &[(&str, &str, &str)],
+    ) -> Result<Vec<CreateAnswer>, Vec<String>> {
+        let mut request = self.0.create_users_request();
+        let mut list = request.get().init_users(new.len().try_into().unwrap());
+        for (i, (id, email, name)) in (0..).zip(new) {
+            let mut user = list.reborrow().get(i);
+            user.set_id(id);
+            user.set_email(email);
+            user.set_name(name);
+        }
+        let response = match request.send().promise.await {
+            Ok(response) => response,
+            Err(error) => return Ok(vec![CreateAnswer::Failed(error.kind); new.len()]),
+        };
+        let decode = |result: create_users_result::Reader| match result.which().unwrap() {
+            create_users_result::Done(done) => decode_answer(done.unwrap()),
+            create_users_result::Overloaded(()) => CreateAnswer::Failed(ErrorKind::Overloaded),
+            create_users_result::Failed(()) => CreateAnswer::Failed(ErrorKind::Failed),
+        };
+        match response.get().unwrap().which().unwrap() {
+            create_users_response::Results(results) => {
+                Ok(results.unwrap().iter().map(decode).collect())
             }
-            create_user_response::User(user) => CreateAnswer::New(decode(user.unwrap())),
-            create_user_response::Invalid(faults) => CreateAnswer::Invalid(fields(faults.unwrap())),
-            create_user_response::EmailTaken(()) => CreateAnswer::EmailTaken,
-            create_user_response::IdConflict(()) => CreateAnswer::IdConflict,
+            create_users_response::Invalid(faults) => Err(fields(faults.unwrap())),
         }
     }
 
@@ -230,6 +253,18 @@ impl Client {
 
 pub fn fresh_id() -> String {
     Uuid::now_v7().to_string()
+}
+
+fn decode_answer(response: create_user_response::Reader) -> CreateAnswer {
+    match response.which().unwrap() {
+        create_user_response::User(user) if response.get_replayed() => {
+            CreateAnswer::Replay(decode(user.unwrap()))
+        }
+        create_user_response::User(user) => CreateAnswer::New(decode(user.unwrap())),
+        create_user_response::Invalid(faults) => CreateAnswer::Invalid(fields(faults.unwrap())),
+        create_user_response::EmailTaken(()) => CreateAnswer::EmailTaken,
+        create_user_response::IdConflict(()) => CreateAnswer::IdConflict,
+    }
 }
 
 fn decode(user: user::Reader) -> User {

@@ -12,14 +12,17 @@ const MISSING_GRANTS: &str = "SELECT format('GRANT %s TO %I', rights, $1) \
         ('SELECT, INSERT ON users', \
             has_table_privilege($1::name, 'users', 'SELECT') \
             AND has_table_privilege($1::name, 'users', 'INSERT')), \
+        ('EXECUTE ON FUNCTION insert_new_users', \
+            has_function_privilege($1::name, 'insert_new_users(uuid[], text[], text[])', 'EXECUTE')), \
         ('SELECT ON refinery_schema_history', \
             has_table_privilege($1::name, 'refinery_schema_history', 'SELECT')) \
     ) AS needed (rights, is_there) \
     WHERE pg_class.oid = 'users'::regclass AND NOT is_there";
 
 /// Whether the role that asks may do what the service does.
-const IS_SUFFICIENT: &str =
-    "SELECT has_table_privilege('users', 'SELECT') AND has_table_privilege('users', 'INSERT')";
+const IS_SUFFICIENT: &str = "SELECT has_table_privilege('users', 'SELECT') \
+    AND has_table_privilege('users', 'INSERT') \
+    AND has_function_privilege('insert_new_users(uuid[], text[], text[])', 'EXECUTE')";
 
 /// Whether the role that asks may do what the service never does.
 const IS_EXCESSIVE: &str = "SELECT has_table_privilege('users', 'UPDATE, DELETE, TRUNCATE')";

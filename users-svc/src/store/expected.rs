@@ -1,0 +1,53 @@
+//! What the users of the next batch are expected to be, by what those of the last ones were.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::batch::Results;
+use crate::outcome::InsertOutcome;
+
+/// How long a conflict has the next ones expected. An insert that fails by one was for nothing, so with conflicts
+/// all the time, one batch in this time pays twice.
+const EXPECTED_FOR: Duration = Duration::from_secs(1);
+
+/// What the users of a batch probably are, which picks the statement that is tried first. No outcome depends on
+/// its being right.
+#[derive(Clone, Copy)]
+pub enum Expected {
+    /// Nothing stands in their way.
+    NewUsers,
+    /// Something stands in the way of some.
+    Conflicts,
+    /// All are stored, as by an import that is started again.
+    Replays,
+}
+
+impl Expected {
+    /// After a batch in which something stood in the way of users.
+    pub fn after(results: &Results) -> Self {
+        let mut results = results.iter();
+        if results.all(|result| *result == Ok(InsertOutcome::Replayed)) {
+            Self::Replays
+        } else {
+            Self::Conflicts
+        }
+    }
+}
+
+/// What all batches know.
+#[derive(Default)]
+pub struct Expectation(Mutex<Option<(Expected, Instant)>>);
+
+impl Expectation {
+    pub fn get(&self) -> Expected {
+        match *self.0.lock() {
+            Some((expected, since)) if since.elapsed() < EXPECTED_FOR => expected,
+            _ => Expected::NewUsers,
+        }
+    }
+
+    pub fn set(&self, expected: Expected) {
+        *self.0.lock() = Some((expected, Instant::now()));
+    }
+}
