@@ -3,9 +3,9 @@
 use capnp::ErrorKind;
 use capnp::capability::{FromClientHook as _, Request};
 use users_rpc::users_capnp::{
-    create_user_request, create_user_response, find_user_request, find_user_response,
-    get_user_request, get_user_response, list_users_request, list_users_response, user_directory,
-    users,
+    create_user_request, create_user_response, create_users_request, create_users_response,
+    find_user_request, find_user_response, get_user_request, get_user_response, list_users_request,
+    list_users_response, user_directory, users,
 };
 
 /// What a replica offers: everything, or a directory to a client that may only read.
@@ -55,6 +55,13 @@ impl UsersCapability {
     /// A directory answers that it has no such method.
     pub fn create_user(&self) -> Request<create_user_request::Owned, create_user_response::Owned> {
         self.users.create_user_request()
+    }
+
+    /// The same.
+    pub fn create_users(
+        &self,
+    ) -> Request<create_users_request::Owned, create_users_response::Owned> {
+        self.users.create_users_request()
     }
 
     pub fn get_user(&self) -> Request<get_user_request::Owned, get_user_response::Owned> {

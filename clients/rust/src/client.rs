@@ -76,6 +76,19 @@ impl UsersClient {
             .await
     }
 
+    /// Stores users, each exactly once and with an outcome of its own. The results are in the order of `new`.
+    ///
+    /// They go in calls of up to 500, one after the other, each of which may take as long as a call may. When a call
+    /// fails as a whole, so does each of its users, and those after it are not sent.
+    pub async fn create_users(&self, new: Vec<NewUser>) -> Vec<Result<CreateOutcome>> {
+        let count = new.len();
+        let created =
+            self.run(async move |client, options| Ok(client.create_users(&new, &options).await));
+        created
+            .await
+            .unwrap_or_else(|error| vec![Err(error); count])
+    }
+
     /// Reads a user; `None` when there is none with this id.
     pub async fn get_user(&self, id: impl Into<String>) -> Result<Option<User>> {
         let id = id.into();

@@ -29,6 +29,7 @@ mod endpoints;
 mod faults;
 mod link;
 mod local;
+mod many;
 mod reconnect;
 mod replica_log;
 mod resolver;

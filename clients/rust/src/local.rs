@@ -19,13 +19,13 @@ use crate::types::{CallOptions, CreateOutcome, FieldError, ListOutcome, NewUser,
 
 /// Bytes of the texts of a request, in all. The contract says so ("Limits"): a longer message would cost the
 /// connection, and with it every other call.
-const MAX_TEXT_BYTES: usize = 96 * 1024;
+pub const MAX_TEXT_BYTES: usize = 96 * 1024;
 /// Longest `traceparent` that is sent; those of today have 55 bytes.
 const MAX_TRACEPARENT: usize = 512;
 
 /// The users service as one thread calls it. Clones share the links.
 #[derive(Clone)]
-pub struct LocalClient(Rc<RetryingCaller>);
+pub struct LocalClient(pub(crate) Rc<RetryingCaller>);
 
 impl LocalClient {
     /// Starts a link to each replica that `resolver` finds. `in_flight` limits the calls that run at once;
@@ -140,7 +140,11 @@ impl LocalClient {
     }
 }
 
-fn encode_context(mut context: call_context::Builder, attempt: &Attempt, options: &CallOptions) {
+pub fn encode_context(
+    mut context: call_context::Builder,
+    attempt: &Attempt,
+    options: &CallOptions,
+) {
     let timeout_ms = u32::try_from(attempt.time_given().as_millis()).unwrap_or(u32::MAX);
     context.set_timeout_ms(timeout_ms.max(1));
     if options.traceparent.len() <= MAX_TRACEPARENT {
@@ -149,7 +153,7 @@ fn encode_context(mut context: call_context::Builder, attempt: &Attempt, options
 }
 
 /// Finds fault with the longest of texts that no request can carry.
-fn check_size<const N: usize>(texts: [(&str, &str); N]) -> std::result::Result<(), FieldError> {
+pub fn check_size<const N: usize>(texts: [(&str, &str); N]) -> std::result::Result<(), FieldError> {
     let bytes: usize = texts.iter().map(|(_, text)| text.len()).sum();
     match texts.iter().max_by_key(|(_, text)| text.len()) {
         Some((field, _)) if bytes > MAX_TEXT_BYTES => Err(FieldError {
@@ -162,7 +166,7 @@ fn check_size<const N: usize>(texts: [(&str, &str); N]) -> std::result::Result<(
     }
 }
 
-fn decode_create_outcome(
+pub fn decode_create_outcome(
     response: create_user_response::Reader,
     attempt: &Attempt,
 ) -> capnp::Result<CreateOutcome> {
@@ -206,7 +210,7 @@ fn revoked() -> capnp::Error {
     capnp::Error::failed("the directory is revoked".into())
 }
 
-fn decode_errors(
+pub fn decode_errors(
     errors: struct_list::Reader<field_error::Owned>,
 ) -> capnp::Result<Vec<FieldError>> {
     let decode = |error: field_error::Reader| {

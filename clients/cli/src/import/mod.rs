@@ -1,4 +1,4 @@
-//! `users-cli import`: creates the users of a CSV file, with many calls in flight.
+//! `users-cli import`: creates the users of a CSV file, in calls of many at once.
 
 mod header;
 mod progress;
@@ -44,8 +44,8 @@ use crate::{status, stderr};
 pub struct Import {
     /// The file; `-`: standard input.
     file: PathBuf,
-    /// Calls in flight at once.
-    #[arg(long, default_value_t = 1024, value_name = "CALLS", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Calls in flight at once, of up to 500 rows each.
+    #[arg(long, default_value_t = 4, value_name = "CALLS", value_parser = clap::value_parser!(u16).range(1..))]
     in_flight: u16,
     /// File to write the rows to that were not stored. It has the columns of the imported file, and line, outcome and
     /// reason. Mend it, and import it: those three are read over. It replaces that of an import before, and no other
@@ -123,7 +123,7 @@ impl Import {
         let rows = stream::unfold(rows, async |mut rows| Some((rows.recv().await?, rows)));
         let settled = rows
             .take_until(stop.cancelled())
-            .map(async |row| io::Result::Ok(settler.settle(row?).await))
+            .map(async |chunk| io::Result::Ok(settler.settle(chunk?).await))
             .buffer_unordered(self.in_flight.into());
         take_settled(settled, &settler, &mut report, signals).await;
         report.finish(output, &progress)
@@ -152,7 +152,7 @@ impl Import {
 /// Reports rows as they are settled, until the last one. A fault or a signal stops the import before, and a second
 /// signal leaves the rows in flight to themselves.
 async fn take_settled(
-    settled: impl Stream<Item = io::Result<SettledRow>>,
+    settled: impl Stream<Item = io::Result<Vec<SettledRow>>>,
     settler: &Settler<'_>,
     report: &mut Report,
     mut signals: Signals,
@@ -162,7 +162,7 @@ async fn take_settled(
     loop {
         let fault = tokio::select! {
             settled = settled.next() => match settled {
-                Some(Ok(row)) => report.add(&row, settler.progress),
+                Some(Ok(rows)) => report.add(&rows, settler.progress),
                 Some(Err(error)) => Some(Stop {
                     why: format!("cannot read on: {error}"),
                     status: status::FAILED,

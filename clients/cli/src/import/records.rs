@@ -10,6 +10,9 @@ use std::io::{self, BufRead as _, BufReader, Read};
 /// Bytes of a record, more than ten times those of the longest valid user.
 const MAX_RECORD: usize = 16 * 1024;
 
+/// Bytes that are read from the file at once: some chunks of rows.
+const READ_AT_ONCE: usize = 256 * 1024;
+
 /// The records of a file.
 pub struct Records<R> {
     /// What separates two fields.
@@ -35,10 +38,15 @@ impl<R: Read> Records<R> {
     pub fn new(input: R) -> Self {
         Self {
             separator: b',',
-            input: BufReader::new(input),
+            input: BufReader::with_capacity(READ_AT_ONCE, input),
             ahead: VecDeque::new(),
             lines: 0,
         }
+    }
+
+    /// Whether the next line has been read already, so that nobody waits for it.
+    pub fn has_next_line(&self) -> bool {
+        !self.ahead.is_empty() || self.input.buffer().contains(&b'\n')
     }
 
     /// Reads the next record that is not a blank line; `None` at the end of the file.

@@ -44,8 +44,19 @@ impl Report {
         }
     }
 
-    /// Counts a row, and writes or shows it when it was refused. Returns why the import cannot go on after it.
-    pub fn add(&mut self, row: &SettledRow, progress: &Progress) -> Option<Stop> {
+    /// Counts rows, and writes or shows those that were refused. Returns why the import cannot go on after them.
+    pub fn add(&mut self, rows: &[SettledRow], progress: &Progress) -> Option<Stop> {
+        let mut reasons = rows.iter().filter_map(|row| self.add_row(row, progress));
+        let first = reasons.next();
+        // A row that may have been written counts for more.
+        let unknown = reasons.filter(|stop| stop.status == status::UNKNOWN).last();
+        match (first, unknown) {
+            (Some(first), Some(unknown)) if first.status != status::UNKNOWN => Some(unknown),
+            (first, _) => first,
+        }
+    }
+
+    fn add_row(&mut self, row: &SettledRow, progress: &Progress) -> Option<Stop> {
         if !row.is_settled() {
             self.unsettled += 1;
             let (why, status) = (row.reason(), row.status());

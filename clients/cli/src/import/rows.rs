@@ -12,8 +12,10 @@ use super::header::{Header, parse};
 use super::records::{Record, Records};
 use crate::user::UserFields;
 
-/// Rows that are read ahead of the calls.
-const READ_AHEAD: usize = 1024;
+/// Rows that go together: as many as one call takes, or fewer where the next one has to be waited for.
+const CHUNK: usize = 500;
+/// Chunks that are read ahead of the calls.
+const READ_AHEAD: usize = 4;
 
 /// A row of the file.
 pub struct Row {
@@ -32,8 +34,8 @@ pub enum Fields {
     Unknown(Vec<u8>),
 }
 
-/// Rows as they are read. An I/O error is the last of them.
-pub type Rows = mpsc::Receiver<io::Result<Row>>;
+/// Chunks of rows as they are read. An I/O error is the last of them.
+pub type Rows = mpsc::Receiver<io::Result<Vec<Row>>>;
 
 /// Reads the rows on a thread of its own, as reading blocks.
 ///
@@ -48,16 +50,37 @@ pub fn read(input: impl Read + Send + 'static) -> anyhow::Result<(Header, Rows)>
     let columns = header.columns.clone();
     let mut parser = header.parser();
     thread::spawn(move || {
-        while let Some(record) = records.next().transpose() {
-            let is_last = record.is_err();
-            let row = record.map(|record| read_row(&mut parser, record, &columns));
-            // Nobody waits for rows when the import has stopped.
-            if send.blocking_send(row).is_err() || is_last {
-                return;
-            }
-        }
+        let mut read_row = |record| read_row(&mut parser, record, &columns);
+        // Nobody waits for rows when the import has stopped.
+        while send_chunk(&mut records, &mut read_row, &send).is_some() {}
     });
     Ok((header, rows))
+}
+
+/// Reads and sends a chunk. Returns `None` when it is the last one that is wanted.
+fn send_chunk(
+    records: &mut Records<impl Read>,
+    mut read_row: impl FnMut(Record) -> Row,
+    chunks: &mpsc::Sender<io::Result<Vec<Row>>>,
+) -> Option<()> {
+    let mut chunk = Vec::with_capacity(CHUNK);
+    let end = loop {
+        match records.next() {
+            Ok(Some(record)) => chunk.push(read_row(record)),
+            end => break Some(end),
+        }
+        if chunk.len() == CHUNK || !records.has_next_line() {
+            break None;
+        }
+    };
+    if !chunk.is_empty() {
+        chunks.blocking_send(Ok(chunk)).ok()?;
+    }
+    match end {
+        None => Some(()),
+        Some(Ok(_)) => None,
+        Some(Err(error)) => chunks.blocking_send(Err(error)).ok().and(None),
+    }
 }
 
 fn read_row(parser: &mut csv_core::Reader, record: Record, columns: &StringRecord) -> Row {

@@ -1,11 +1,12 @@
-//! Settles one row: creates its user, and tries again until it is known what became of it.
+//! Settles rows: creates their users, and tries again until it is known what became of each.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use futures::{StreamExt as _, stream};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use users_client::{Backoff, CallOptions, LocalClient, NewUser};
+use users_client::{Backoff, CallError, CallOptions, LocalClient, NewUser};
 
 use super::progress::Progress;
 use super::rows::{Fields, Row};
@@ -14,6 +15,9 @@ use crate::status;
 
 /// The first pause before a row is tried again that the service could not take, and the longest one.
 const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Calls in flight for one chunk when the service takes one user in each.
+const ONE_BY_ONE: usize = 256;
 
 /// A row, and what became of it.
 pub struct SettledRow {
@@ -37,68 +41,116 @@ pub struct Settler<'a> {
 }
 
 impl Settler<'_> {
-    /// Creates the user of a row. While the service is away or overloaded, tries again for as long as
-    /// `patience`, or until the import stops: the id makes that safe.
-    pub async fn settle(&self, row: Row) -> SettledRow {
-        self.in_flight.set(self.in_flight.get() + 1);
-        let outcome = match row.user {
-            Ok(user) => Ok(self.create(&user).await),
-            Err(malformed) => Err(malformed),
+    /// Creates the users of rows. While the service is away or overloaded, tries again for as long as
+    /// `patience`, or until the import stops: their ids make that safe.
+    pub async fn settle(&self, rows: Vec<Row>) -> Vec<SettledRow> {
+        let count = rows.len();
+        self.in_flight.set(self.in_flight.get() + count);
+        let users: Vec<NewUser> = rows.iter().flat_map(|row| row.user.clone()).collect();
+        let mut outcomes = self.create(&users).await.into_iter();
+        self.in_flight.set(self.in_flight.get() - count);
+        let settle = |row: Row| {
+            let unknown = || Outcome::from(CallError::OutcomeUnknown(String::new()));
+            SettledRow {
+                line: row.line,
+                fields: row.fields,
+                outcome: row.user.map(|_| outcomes.next().unwrap_or_else(unknown)),
+            }
         };
-        self.in_flight.set(self.in_flight.get() - 1);
-        SettledRow {
-            line: row.line,
-            fields: row.fields,
-            outcome,
-        }
+        rows.into_iter().map(settle).collect()
     }
 
-    async fn create(&self, user: &NewUser) -> Outcome {
+    /// Creates users. The outcomes are in their order.
+    async fn create(&self, users: &[NewUser]) -> Vec<Outcome> {
         let end = Instant::now() + self.patience;
         let mut backoff = Backoff::new(RETRY_PAUSE.0, RETRY_PAUSE.1);
-        let attempt = async || Outcome::from(self.client.create_user(user, self.options).await);
-        let mut outcome = attempt().await;
-        let mut last_failure = None;
-        while let Outcome::Unavailable { .. } | Outcome::Unknown { .. } = outcome {
-            let why = last_failure.unwrap_or_else(|| outcome.message(FieldNames::Columns));
+        let outcomes = self.attempt(users).await.into_iter();
+        let mut attempted: Vec<Attempted> = outcomes.map(Attempted::once).collect();
+        while let Some(why) = attempted.iter().find_map(Attempted::why_again) {
             let pause = backoff.next_pause();
-            let is_over = Instant::now() + pause > end;
-            if !is_over {
-                self.progress.tries_again(&why);
-            }
-            last_failure = Some(why);
-            if is_over || self.stop.run_until_cancelled(sleep(pause)).await.is_none() {
+            if Instant::now() + pause > end {
                 break;
             }
-            let latest = attempt().await;
-            last_failure = Some(latest.message(FieldNames::Columns));
-            outcome = after(outcome, latest);
+            self.progress.tries_again(&why);
+            if self.stop.run_until_cancelled(sleep(pause)).await.is_none() {
+                break;
+            }
+            let pairs = attempted.iter_mut().zip(users);
+            let pairs = pairs.filter(|(attempted, _)| attempted.why_again().is_some());
+            let (again, users): (Vec<_>, Vec<NewUser>) = pairs
+                .map(|(attempted, user)| (attempted, user.clone()))
+                .unzip();
+            let latest = self.attempt(&users).await;
+            for (attempted, latest) in again.into_iter().zip(latest) {
+                attempted.add(latest);
+            }
         }
-        with_last_failure(outcome, last_failure)
+        attempted.into_iter().map(Attempted::outcome).collect()
+    }
+
+    /// Attempts to create users once, together or, where the service is too old for that, one by one.
+    async fn attempt(&self, users: &[NewUser]) -> Vec<Outcome> {
+        let results = self.client.create_users(users, self.options).await;
+        let settle = async |(result, user)| match result {
+            Err(CallError::Unimplemented) => self.client.create_user(user, self.options).await,
+            result => result,
+        };
+        let settled = stream::iter(results.into_iter().zip(users)).map(settle);
+        settled
+            .buffered(ONE_BY_ONE)
+            .map(Outcome::from)
+            .collect()
+            .await
     }
 }
 
-/// What two attempts to create the same user say together. Once one may have written, the outcome is
-/// unknown until one settles it; and a replay may then be of what this import itself stored.
-fn after(earlier: Outcome, later: Outcome) -> Outcome {
-    match (earlier, later) {
-        (
-            unknown @ Outcome::Unknown { .. },
-            Outcome::Unavailable { .. } | Outcome::Unimplemented { .. },
-        ) => unknown,
-        (Outcome::Unknown { .. }, Outcome::Replayed { user }) => Outcome::Created { user },
-        (_, later) => later,
-    }
+/// What became of a user in the attempts so far.
+struct Attempted {
+    outcome: Outcome,
+    /// Why the last attempt has not settled it, unless there was one only.
+    last_failure: Option<String>,
 }
 
-/// Says of an unknown outcome also why the attempts since then have not settled it.
-fn with_last_failure(outcome: Outcome, last_failure: Option<String>) -> Outcome {
-    match (outcome, last_failure) {
-        (Outcome::Unknown { detail, id }, Some(last)) if last != detail => {
-            let detail = format!("{detail}; then {last}");
-            Outcome::Unknown { detail, id }
+impl Attempted {
+    fn once(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            last_failure: None,
         }
-        (outcome, _) => outcome,
+    }
+
+    /// Why it is to be attempted again, if it is.
+    fn why_again(&self) -> Option<String> {
+        match &self.outcome {
+            Outcome::Unavailable { .. } | Outcome::Unknown { .. } => {
+                let last = self.last_failure.clone();
+                Some(last.unwrap_or_else(|| self.outcome.message(FieldNames::Columns)))
+            }
+            _ => None,
+        }
+    }
+
+    /// What two attempts to create the same user say together. Once one may have written, the outcome is
+    /// unknown until one settles it; and a replay may then be of what this import itself stored.
+    fn add(&mut self, latest: Outcome) {
+        self.last_failure = Some(latest.message(FieldNames::Columns));
+        let is_unknown = matches!(self.outcome, Outcome::Unknown { .. });
+        self.outcome = match latest {
+            Outcome::Unavailable { .. } | Outcome::Unimplemented { .. } if is_unknown => return,
+            Outcome::Replayed { user } if is_unknown => Outcome::Created { user },
+            latest => latest,
+        };
+    }
+
+    /// The outcome. Of an unknown one, says also why the attempts since then have not settled it.
+    fn outcome(self) -> Outcome {
+        match (self.outcome, self.last_failure) {
+            (Outcome::Unknown { detail, id }, Some(last)) if last != detail => {
+                let detail = format!("{detail}; then {last}");
+                Outcome::Unknown { detail, id }
+            }
+            (outcome, _) => outcome,
+        }
     }
 }
 
