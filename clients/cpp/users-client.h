@@ -22,6 +22,10 @@
 //     if (error.failure == Failure::UNKNOWN) ...  // Create again with the same id.
 //   }
 //
+// A call that builds a `createUsersRequest()` creates up to 500 users, and reads what became of each in the results of
+// a `CreateUsersResponse`, in the same order. Create those again, with the same ids, that are `overloaded` (nothing was
+// written) or `failed` (unknown).
+//
 // A service that wants mutual TLS gets it with TlsFiles. A caller whose certificate is a reader's is met
 // by a `UserDirectory`: a function that builds a read takes its service by `auto&`, and works with both.
 
@@ -54,7 +58,7 @@ enum class Failure {
 struct CallError {
   Failure failure;
   std::string detail;
-  std::string field = "";  // With TOO_LARGE: the longest text of the request.
+  std::string field = "";  // With TOO_LARGE: the list of the request, or else its longest text.
 };
 
 // Bytes of a request, which are nearly all text. The contract says so ("Limits"): a longer message would
@@ -142,15 +146,27 @@ private:
 
     auto response = wait(request.send());
     lastResponseAt = Clock::now();
-    if constexpr (std::is_same_v<decltype(response), capnp::Response<CreateUserResponse>>) {
-      // The service may mean an attempt of this very call by `replayed`.
+    using Struct = capnp::FromReader<decltype(response)>;
+    if constexpr (std::is_same_v<Struct, CreateUserResponse> || std::is_same_v<Struct, CreateUsersResponse>) {
       capnp::MallocMessageBuilder message;
-      message.setRoot(static_cast<CreateUserResponse::Reader>(response));
-      auto corrected = message.getRoot<CreateUserResponse>();
-      corrected.setReplayed(response.getReplayed() && !followsWrite);
+      message.setRoot(static_cast<typename Struct::Reader>(response));
+      auto corrected = message.getRoot<Struct>();
+      if (followsWrite) correctRepeated(corrected);
       return read(corrected.asReader());
     } else {
       return read(response);
+    }
+  }
+
+  // An earlier attempt of the call may have written, and be the earlier call that the service means by `replayed`.
+  static void correctRepeated(CreateUserResponse::Builder response) { response.setReplayed(false); }
+
+  // Of a user that is `overloaded` now, the earlier attempt may have written, too.
+  static void correctRepeated(CreateUsersResponse::Builder response) {
+    if (!response.isResults()) return;
+    for (auto result : response.getResults()) {
+      if (result.isDone()) correctRepeated(result.getDone());
+      if (result.isOverloaded()) result.setFailed();
     }
   }
 
@@ -168,8 +184,10 @@ private:
     CallError error{Failure::TOO_LARGE, "must be shorter: the texts of a request have at most 98304 bytes in all"};
     size_t longest = 0;
     for (auto field : request.getSchema().getNonUnionFields()) {
-      if (!field.getType().isText() || !request.has(field)) continue;
-      const size_t size = request.get(field).as<capnp::Text>().size();
+      const bool isList = field.getType().isList();
+      if (!(isList || field.getType().isText()) || !request.has(field)) continue;
+      // A request that has a list has hardly anything else.
+      const size_t size = isList ? SIZE_MAX : request.get(field).as<capnp::Text>().size();
       if (size > longest) error.field = field.getProto().getName().cStr();
       longest = std::max(longest, size);
     }

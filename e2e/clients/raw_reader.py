@@ -16,7 +16,7 @@ import capnp  # type: ignore[import-untyped]
 
 capnp.remove_import_hook()
 
-METHODS = ["createUser", "getUser", "listUsers", "health", "findUser", "directory"]
+METHODS = ["createUser", "getUser", "listUsers", "health", "findUser", "directory", "createUsers"]
 """Of `Users`, by their ordinals."""
 
 

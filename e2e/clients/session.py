@@ -2,30 +2,41 @@
 
     session.py HOST:PORT TIMEOUT_MS [CERT KEY CA]
 
-CERT, KEY and CA are the files of mutual TLS. Each line of the standard input is a call, `create ID EMAIL NAME` or `get ID`. Each line of the
-standard output is the outcome of one.
+CERT, KEY and CA are the files of mutual TLS. Each line of the standard input is a call, `create ID EMAIL NAME`,
+`create_many ID EMAIL NAME ID EMAIL NAME ...` or `get ID`. Each line of the standard output is the outcome of one, or
+the outcomes of many users.
 """
 
 import asyncio
 import sys
 
 import capnp  # type: ignore[import-untyped]
-from users_client import Invalid, TlsFiles, UsersClient, UsersError
+from users_client import Created, Invalid, NewUser, TlsFiles, UsersClient, UsersError
 from users_client.command_line import OUTCOMES
 
 
-async def outcome_of(users: UsersClient, verb: str, id: str, *fields: str) -> str:
+def name_of(outcome: Created | UsersError) -> str:
+    if isinstance(outcome, Created):
+        return "replayed" if outcome.replayed else "created"
+    if isinstance(outcome, Invalid):
+        return "invalid"
+    name, _ = OUTCOMES[type(outcome)]
+    return name
+
+
+async def outcome_of(users: UsersClient, verb: str, *words: str) -> str:
     try:
         if verb == "create":
-            email, name = fields
-            created = await users.create(id=id, email=email, name=name)
-            return "replayed" if created.replayed else "created"
+            id, email, name = words
+            return name_of(await users.create(id=id, email=email, name=name))
+        if verb == "create_many":
+            fields = zip(words[::3], words[1::3], words[2::3], strict=True)
+            rows = [NewUser(id=id, email=email, name=name) for id, email, name in fields]
+            return " ".join(map(name_of, await users.create_many(rows)))
+        (id,) = words
         return "found" if await users.get(id) else "notFound"
-    except Invalid:
-        return "invalid"
     except UsersError as error:
-        outcome, _ = OUTCOMES[type(error)]
-        return outcome
+        return name_of(error)
 
 
 async def main(address: str, timeout_ms: str, *files: str) -> None:

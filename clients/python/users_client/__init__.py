@@ -13,6 +13,9 @@ Everything runs inside `capnp.run(...)`, as pycapnp requires:
 
     asyncio.run(capnp.run(main()))
 
+Many users are created by `users.create_many([NewUser("jane@example.com", "Jane Doe"), ...])`, which returns a
+`Created` or an error for each.
+
 A service that wants mutual TLS gets it with `UsersClient(address, tls=TlsFiles(cert, key, ca))`. The package
 is also a command line: `python -m users_client --help`.
 """
@@ -32,7 +35,7 @@ from .errors import (
 from .messages import MAX_TEXT_BYTES
 from .schema import load_schema
 from .tls import TlsFiles
-from .types import Created, FieldError, Page, User
+from .types import Created, FieldError, NewUser, Page, User
 
 __all__ = [
     "MAX_TEXT_BYTES",
@@ -41,6 +44,7 @@ __all__ = [
     "FieldError",
     "IdConflict",
     "Invalid",
+    "NewUser",
     "Page",
     "Refused",
     "Revoked",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,20 +15,13 @@ from typing import Any, TypeVar
 import capnp
 
 from .address import Address
+from .bulk import create_in_calls, outcomes_of_rows, write_rows
 from .connection import Connection, Connector
-from .errors import (
-    EmailTaken,
-    IdConflict,
-    Invalid,
-    Revoked,
-    Unavailable,
-    Unimplemented,
-    UnknownOutcome,
-)
-from .messages import REVOKED, check_size, method, user_or_none
+from .errors import Invalid, Revoked, Unavailable, Unimplemented, UnknownOutcome, UsersError
+from .messages import REVOKED, Outcome, check_size, method, outcome_of_create, user_or_none
 from .schema import load_schema
 from .tls import TlsFiles
-from .types import Created, FieldError, Page, User, field_errors, to_user
+from .types import Created, FieldError, NewUser, Page, User, field_errors, to_user
 
 T = TypeVar("T")
 
@@ -101,24 +95,36 @@ class UsersClient:
             request = attempt.users.createUser_request()
             request.id, request.email, request.name = id, email, name
             request.context.timeoutMs = attempt.timeout_ms
-            answer = await request.send()
-            which = answer.which()
-            if which == "user":
-                # The service may mean an attempt of this very call.
-                return Created(to_user(answer.user), answer.replayed and not attempt.follows_write)
-            if which == "invalid":
-                raise Invalid(field_errors(answer.invalid))
-            if which == "emailTaken":
-                raise EmailTaken("another user has this e-mail address")
-            if which == "idConflict":
-                raise IdConflict("a user with this id has another e-mail address or name")
-            raise UnknownOutcome(f"an outcome of a later version: {which}")
+            outcome = outcome_of_create(await request.send(), attempt.follows_write)
+            if isinstance(outcome, UsersError):
+                raise outcome
+            return outcome
 
         try:
             return await self._call(call, writes=True)
         except UnknownOutcome as error:
             error.id = id
             raise
+
+    async def create_many(self, rows: Iterable[NewUser]) -> builtins.list[Created | UsersError]:
+        """Stores many users, each as `create` does, and returns what became of each, in the order of the rows.
+        An error that `create` would raise is in the list instead.
+
+        The rows go to the service in calls of up to 500, one after the other, each of which may take
+        `timeout` seconds. When a call fails, the rows after it are not sent, and are `Unavailable`. Rows that
+        end as `Unavailable` or `UnknownOutcome` may be created again as they are: each has its id.
+        """
+
+        async def send(part: list[NewUser]) -> list[Outcome]:
+            async def call(attempt: _Attempt) -> list[Outcome]:
+                request = method(attempt.users, "createUsers")()
+                write_rows(request, part)
+                request.context.timeoutMs = attempt.timeout_ms
+                return outcomes_of_rows(await request.send(), part, attempt.follows_write)
+
+            return await self._call(call, writes=True)
+
+        return await create_in_calls(list(rows), send)
 
     async def get(self, id: str) -> User | None:
         """Reads a user, or returns None when none has this id."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,23 @@ class User:
     id: str
     email: str
     name: str
+
+
+@dataclass(frozen=True, init=False)
+class NewUser:
+    """A user to create. Without an `id` of yours it gets a fresh one, and keeps it, so that it can be created
+    again."""
+
+    email: str
+    name: str
+    id: str
+
+    def __init__(self, email: str, name: str, id: str | None = None) -> None:
+        # As the class is frozen, it has no other way to set its own fields.
+        object.__setattr__(self, "email", email)
+        object.__setattr__(self, "name", name)
+        # An empty one would have the service mint an id, with which nothing could be created again.
+        object.__setattr__(self, "id", id or str(uuid.uuid4()))
 
 
 @dataclass(frozen=True)

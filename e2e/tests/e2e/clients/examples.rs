@@ -97,9 +97,11 @@ fn python_in_the_document_runs() {
         })
         .collect();
 
-    assert_eq!(printed.len(), 2);
+    assert_eq!(printed.len(), 3);
     assert_contains(&printed[0], &["before notFound", "after revoked"]);
-    assert_contains(&printed[1], &["user "]);
+    let of_each = ["grace@example.com stored", "alan not stored: Invalid("];
+    assert_contains(&printed[1], &of_each);
+    assert_contains(&printed[2], &["user "]);
 }
 
 fn rust_tour() -> Command {

@@ -31,9 +31,24 @@ macro_rules! tests_of_foreign_clients {
     };
 }
 
+/// The same and those of the client in Rust, as a module `rust`.
+macro_rules! tests_of_clients_of_this_contract {
+    ($($module:ident::$behaviour:ident,)*) => {
+        mod rust {
+            $(#[test]
+            fn $behaviour() {
+                crate::clients::$module::$behaviour(&crate::clients::Client::rust());
+            })*
+        }
+
+        tests_of_foreign_clients! { $($module::$behaviour,)* }
+    };
+}
+
 mod client;
 mod command_line;
 pub mod conformance;
+mod create_many;
 mod error_texts;
 mod examples;
 mod faults;
@@ -50,14 +65,7 @@ pub use client::{Client, output_of};
 
 macro_rules! tests_of_every_client {
     ($($module:ident::$behaviour:ident,)*) => {
-        mod rust {
-            $(#[test]
-            fn $behaviour() {
-                super::$module::$behaviour(&super::client::Client::rust());
-            })*
-        }
-
-        tests_of_foreign_clients! { $($module::$behaviour,)* }
+        tests_of_clients_of_this_contract! { $($module::$behaviour,)* }
 
         mod first_published_contract {
             $(#[test]

@@ -150,6 +150,7 @@ fn reader_reaches_nothing_but_reads_by_raw_messages() {
         "Users health unimplemented",
         "Users findUser unimplemented",
         "Users directory unimplemented",
+        "Users createUsers unimplemented",
         "Users create unimplemented",
         "UserDirectory 0 answered",
         "UserDirectory 1 answered",
@@ -157,6 +158,7 @@ fn reader_reaches_nothing_but_reads_by_raw_messages() {
         "UserDirectory 3 unimplemented",
         "UserDirectory 4 unimplemented",
         "UserDirectory 5 unimplemented",
+        "UserDirectory 6 unimplemented",
     ];
     let printed = String::from_utf8_lossy(&output.stdout);
     let error = String::from_utf8_lossy(&output.stderr);

@@ -93,6 +93,12 @@ impl Service {
         database::count(&self.database, &rows)
     }
 
+    /// Rows of users with an e-mail address at this domain.
+    pub fn rows_at(&self, domain: &str) -> i64 {
+        let rows = format!("users WHERE lower(email) LIKE '%@{domain}'");
+        database::count(&self.database, &rows)
+    }
+
     /// Connections that the service has.
     pub fn connections(&self) -> usize {
         self.peers().len()

@@ -7,12 +7,23 @@ use std::time::Duration;
 use e2e::certificates::TlsFiles;
 use futures::executor::block_on;
 use users_client::{CallError, ClientTls, CreateOutcome, NewUser, UsersClient};
+use uuid::Uuid;
 
 /// Makes calls, and returns the name of what became of each.
 pub trait Session {
     fn create(&mut self, id: &str, email: &str, name: &str) -> String;
 
+    /// Creates many users, each of an id, an e-mail address and a name.
+    fn create_many(&mut self, users: &[(String, String, String)]) -> Vec<String>;
+
     fn get(&mut self, id: &str) -> String;
+}
+
+/// The id, the e-mail address and the name of a user that no other is.
+pub fn user_at(domain: &str) -> (String, String, String) {
+    let id = Uuid::new_v4().to_string();
+    let email = format!("{id}@{domain}");
+    (id, email, "Jane".to_owned())
 }
 
 /// A program that makes the calls, of those in `e2e/clients`.
@@ -46,6 +57,15 @@ impl Session for Driver {
         self.call(&["create", id, email, name])
     }
 
+    fn create_many(&mut self, users: &[(String, String, String)]) -> Vec<String> {
+        let fields = users
+            .iter()
+            .flat_map(|(id, email, name)| [&**id, email, name]);
+        let words: Vec<&str> = ["create_many"].into_iter().chain(fields).collect();
+        let outcomes = self.call(&words);
+        outcomes.split_whitespace().map(str::to_owned).collect()
+    }
+
     fn get(&mut self, id: &str) -> String {
         self.call(&["get", id])
     }
@@ -77,20 +97,19 @@ impl InProcess {
 
 impl Session for InProcess {
     fn create(&mut self, id: &str, email: &str, name: &str) -> String {
-        let user = NewUser {
-            id: id.parse().unwrap(),
-            email: email.to_owned(),
-            name: name.to_owned(),
-        };
-        let outcome = match block_on(self.0.create_user(user)) {
-            Ok(CreateOutcome::Stored { replayed, .. }) if replayed => "replayed",
-            Ok(CreateOutcome::Stored { .. }) => "created",
-            Ok(CreateOutcome::EmailTaken) => "emailTaken",
-            Ok(CreateOutcome::IdConflict) => "idConflict",
-            Ok(CreateOutcome::Invalid(_)) => "invalid",
-            Err(error) => name_of(&error),
-        };
-        outcome.to_owned()
+        let created = block_on(self.0.create_user(new_user(id, email, name)));
+        name_of_outcome(&created).to_owned()
+    }
+
+    fn create_many(&mut self, users: &[(String, String, String)]) -> Vec<String> {
+        let new = users
+            .iter()
+            .map(|(id, email, name)| new_user(id, email, name));
+        let created = block_on(self.0.create_users(new.collect()));
+        let names = created
+            .iter()
+            .map(|outcome| name_of_outcome(outcome).to_owned());
+        names.collect()
     }
 
     fn get(&mut self, id: &str) -> String {
@@ -100,6 +119,25 @@ impl Session for InProcess {
             Err(error) => name_of(&error),
         };
         outcome.to_owned()
+    }
+}
+
+fn new_user(id: &str, email: &str, name: &str) -> NewUser {
+    NewUser {
+        id: id.parse().unwrap(),
+        email: email.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+fn name_of_outcome(outcome: &Result<CreateOutcome, CallError>) -> &'static str {
+    match outcome {
+        Ok(CreateOutcome::Stored { replayed: true, .. }) => "replayed",
+        Ok(CreateOutcome::Stored { .. }) => "created",
+        Ok(CreateOutcome::EmailTaken) => "emailTaken",
+        Ok(CreateOutcome::IdConflict) => "idConflict",
+        Ok(CreateOutcome::Invalid(_)) => "invalid",
+        Err(error) => name_of(error),
     }
 }
 

@@ -17,8 +17,10 @@ use tempfile::NamedTempFile;
 use uuid::Uuid;
 
 use self::cases::{CASES, Case};
-use self::service::{EMAIL_DOMAIN, Step};
+use self::service::EMAIL_DOMAIN;
+use self::service::Step::{self, AnswersEachItsOwn, DiesAfterReading};
 use super::client::{Client, output_of};
+use super::session::user_at;
 
 /// Time that a create has. Some cases take all of it.
 const TIMEOUT: Duration = Duration::from_millis(1500);
@@ -41,15 +43,54 @@ pub fn create_over_mutual_tls_has_the_same_outcome(client: &Client) {
 }
 
 fn check_create(client: &Client, start: impl Fn(&'static [Step]) -> String) {
-    let expected = if client.repeats_after_any_failure {
-        persistent
-    } else {
-        plain
-    };
-    check_all(expected, start, |addr, id, email| {
+    check_all(expected_of(client), start, |addr, id, email| {
         let mut session = client.session_with_timeout(addr, TIMEOUT);
         session.create(id, email, "Jane")
     });
+}
+
+pub fn users_created_in_one_call_have_the_outcome_that_its_attempts_allow(client: &Client) {
+    check_all(expected_of(client), service::start, |addr, id, email| {
+        let mut session = client.session_with_timeout(addr, TIMEOUT);
+        let user = (id.to_owned(), email.to_owned(), "Jane".to_owned());
+        let mut outcomes = session.create_many(&[user, some_user()]);
+        assert_eq!(outcomes.len(), 2);
+        outcomes.dedup();
+        outcomes.join(" and ")
+    });
+}
+
+pub fn each_user_of_a_call_has_the_outcome_that_the_service_says(client: &Client) {
+    const SCRIPTS: [(&[Step], &str); 2] = [
+        (
+            &[AnswersEachItsOwn],
+            "created replayed emailTaken idConflict invalid unavailable unknown",
+        ),
+        // The attempt whose answer was lost may have stored what is replayed now, or overloaded.
+        (
+            &[DiesAfterReading, AnswersEachItsOwn],
+            "created created emailTaken idConflict invalid unknown unknown",
+        ),
+    ];
+    for (script, expected) in SCRIPTS {
+        let mut session = client.session_with_timeout(&service::start(script), TIMEOUT);
+        let users = [(); 7].map(|()| some_user());
+        let outcomes = session.create_many(&users);
+        assert_eq!(outcomes.join(" "), expected, "{script:?}");
+    }
+}
+
+/// One by which the service recognises a create.
+fn some_user() -> (String, String, String) {
+    user_at(EMAIL_DOMAIN.trim_start_matches('@'))
+}
+
+fn expected_of(client: &Client) -> fn(&Case) -> &'static str {
+    if client.repeats_after_any_failure {
+        persistent
+    } else {
+        plain
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use capnp::Error;
+use capnp::{Error, text};
 use credentials::ServerTls;
 use tokio::io::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy, duplex, sink, split,
@@ -16,18 +16,21 @@ use tokio::runtime::LocalRuntime;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
-use users_rpc::{transport, users_capnp::users};
+use users_rpc::transport;
+use users_rpc::users_capnp::{call_context, create_user_response, users};
 
 /// Is part of each e-mail address, by which the bytes of a create are recognised.
 pub const EMAIL_DOMAIN: &str = "@conformance.example.com";
 
-/// What the service does with a create.
+/// What the service does with a create, and with each user of a call that creates many.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Step {
     Creates,
     /// Says that an earlier call stored the user.
     Replays,
     SaysEmailTaken,
+    /// Gives the users of a call every answer there is, in turn.
+    AnswersEachItsOwn,
     Overloaded,
     /// Refuses the call as `overloaded` when the time is over that its caller gave.
     OverloadedInTheEnd,
@@ -43,6 +46,29 @@ pub enum Step {
     /// Refuses connections from now on. Comes after a step that ends the connection, or first.
     GoesAway,
 }
+
+/// What the service answers of one user.
+#[derive(Clone, Copy)]
+enum Answer {
+    Created,
+    Replayed,
+    EmailTaken,
+    IdConflict,
+    Invalid,
+    /// Of one of many users only, like the next.
+    Overloaded,
+    Failed,
+}
+
+const EVERY_ANSWER: [Answer; 7] = [
+    Answer::Created,
+    Answer::Replayed,
+    Answer::EmailTaken,
+    Answer::IdConflict,
+    Answer::Invalid,
+    Answer::Overloaded,
+    Answer::Failed,
+];
 
 /// Starts a service on a port of its own, which follows the script and repeats its last step for ever.
 /// It has no other method, not even `health`. Returns its address; it ends with this process.
@@ -175,31 +201,16 @@ impl Connection {
         }
         dies
     }
-}
 
-impl users::Server for Connection {
-    async fn create_user(
-        self: Rc<Self>,
-        params: users::CreateUserParams,
-        mut results: users::CreateUserResults,
-    ) -> Result<(), Error> {
-        let request = params.get()?;
-        let time_given = Duration::from_millis(request.get_context()?.get_timeout_ms().into());
-        let mut response = results.get();
-        let step = self.script.take_step();
-        match step {
-            Step::Creates | Step::Replays => {
-                response.set_replayed(step == Step::Replays);
-                let mut user = response.init_user();
-                user.set_id(request.get_id()?);
-                user.set_email(request.get_email()?);
-                user.set_name(request.get_name()?);
-                return Ok(());
-            }
-            Step::SaysEmailTaken => {
-                response.set_email_taken(());
-                return Ok(());
-            }
+    /// Does what the script says to a call that creates. Returns the answers that its users get in turn, if
+    /// it is to have an answer.
+    async fn answers(&self, context: call_context::Reader<'_>) -> Result<&'static [Answer], Error> {
+        let time_given = Duration::from_millis(context.get_timeout_ms().into());
+        match self.script.take_step() {
+            Step::Creates => return Ok(&[Answer::Created]),
+            Step::Replays => return Ok(&[Answer::Replayed]),
+            Step::SaysEmailTaken => return Ok(&[Answer::EmailTaken]),
+            Step::AnswersEachItsOwn => return Ok(&EVERY_ANSWER),
             Step::Overloaded => return Err(Error::overloaded("busy".into())),
             Step::OverloadedInTheEnd => {
                 sleep(time_given).await;
@@ -212,5 +223,67 @@ impl users::Server for Connection {
             Step::Hangs | Step::DiesBeforeReading | Step::GoesAway => {}
         }
         pending().await
+    }
+}
+
+impl users::Server for Connection {
+    async fn create_user(
+        self: Rc<Self>,
+        params: users::CreateUserParams,
+        mut results: users::CreateUserResults,
+    ) -> Result<(), Error> {
+        let request = params.get()?;
+        let answers = self.answers(request.get_context()?).await?;
+        let user = [request.get_id()?, request.get_email()?, request.get_name()?];
+        write_answer(answers[0], user, results.get());
+        Ok(())
+    }
+
+    async fn create_users(
+        self: Rc<Self>,
+        params: users::CreateUsersParams,
+        mut results: users::CreateUsersResults,
+    ) -> Result<(), Error> {
+        let request = params.get()?;
+        let answers = self.answers(request.get_context()?).await?;
+        let users = request.get_users()?;
+        let mut list = results.get().init_results(users.len());
+        for ((i, new), answer) in (0..).zip(users.iter()).zip(answers.iter().cycle()) {
+            let mut result = list.reborrow().get(i);
+            match answer {
+                Answer::Overloaded => result.set_overloaded(()),
+                Answer::Failed => result.set_failed(()),
+                _ => {
+                    let user = [new.get_id()?, new.get_email()?, new.get_name()?];
+                    write_answer(*answer, user, result.init_done());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes an answer of a user with this id, e-mail address and name.
+fn write_answer(
+    answer: Answer,
+    [id, email, name]: [text::Reader; 3],
+    mut response: create_user_response::Builder,
+) {
+    response.set_replayed(matches!(answer, Answer::Replayed));
+    match answer {
+        Answer::Created | Answer::Replayed => {
+            let mut user = response.init_user();
+            user.set_id(id);
+            user.set_email(email);
+            user.set_name(name);
+        }
+        Answer::EmailTaken => response.set_email_taken(()),
+        Answer::IdConflict => response.set_id_conflict(()),
+        Answer::Invalid => {
+            let mut error = response.init_invalid(1).get(0);
+            error.set_field("email");
+            error.set_reason("must be better");
+        }
+        Answer::Overloaded | Answer::Failed => unreachable!("a create has no such answer"),
     }
 }
