@@ -16,6 +16,7 @@ mod peer_guard;
 mod peer_memory;
 mod question;
 mod reader;
+mod small_messages;
 mod writer;
 
 use std::{io, rc::Rc};
@@ -32,6 +33,7 @@ use options::{CLIENT_READ_LIMIT, NESTING_LIMIT, SERVICE_READ_LIMIT};
 pub use peer_guard::PeerGuard;
 pub use peer_memory::PeerMemory;
 use reader::MessageReader;
+use small_messages::SmallMessages;
 use writer::{CoalescingWriter, SendQueue};
 
 /// A byte stream that RPC can be spoken over.
@@ -59,7 +61,7 @@ pub fn client(stream: impl Stream) -> Connection {
     let limits = limits(CLIENT_READ_LIMIT);
     let network = VatNetwork::new(reader, CoalescingWriter(queue), Side::Client, limits);
     Connection {
-        system: RpcSystem::new(Box::new(network), None),
+        system: RpcSystem::new(Box::new(SmallMessages(network)), None),
         writer,
     }
 }
