@@ -14,10 +14,17 @@ use crate::{link::Link, resolver::Resolver, telemetry};
 /// How long calls wait for a first link before they fail at once.
 const FAIL_FAST_AFTER: Duration = Duration::from_secs(1);
 
+/// How long calls go to the same replica, so that those that arrive together share a commit there.
+const STAY_FOR: Duration = Duration::from_millis(20);
+/// Calls in flight at a replica above which the next one goes to another: enough for a large batch.
+const STAY_BELOW: usize = 64;
+
 /// The links of one thread.
 pub struct Balancer {
     pub resolver: Resolver,
     links: RefCell<Vec<Rc<Link>>>,
+    /// The link that was chosen last, and how long calls may stay with it.
+    current: RefCell<Option<(Rc<Link>, Instant)>>,
     link_added: Notify,
     /// When the last link was lost. Counts only while there is none.
     down_since: Cell<Instant>,
@@ -31,6 +38,7 @@ impl Balancer {
         Self {
             resolver,
             links: RefCell::default(),
+            current: RefCell::default(),
             link_added: Notify::new(),
             down_since: Cell::new(Instant::now()),
             faults: ReplicaFaults::default(),
@@ -69,21 +77,24 @@ impl Balancer {
         }
     }
 
-    /// The less busy of two links, taken at random among the healthy ones, or else among all ("The Power of
-    /// Two Choices in Randomized Load Balancing", Mitzenmacher 2001).
+    /// The link that was chosen last, for a moment and while it is not busy, or else another one.
     fn choose(&self) -> Option<Rc<Link>> {
         let links = self.links.borrow();
         if links.len() <= 1 {
             return links.first().cloned();
         }
         let now = Instant::now();
-        let mut two =
-            fastrand::choose_multiple(links.iter().filter(|link| link.is_healthy(now)), 2);
-        if two.is_empty() {
-            two = fastrand::choose_multiple(links.iter(), 2);
+        let mut current = self.current.borrow_mut();
+        let stays = |(link, until): &&(Rc<Link>, Instant)| {
+            now < *until && link.calls.len() < STAY_BELOW && link.is_healthy(now)
+        };
+        if let Some((link, _)) = current.as_ref().filter(stays) {
+            return Some(link.clone());
         }
-        let busyness = |link: &&Rc<Link>| (link.calls.len(), fastrand::u8(..));
-        two.into_iter().min_by_key(busyness).cloned()
+        let link = least_busy(&links, now)?;
+        link.chosen_at.set(now);
+        *current = Some((link.clone(), now + STAY_FOR));
+        Some(link)
     }
 
     pub fn add(&self, link: Rc<Link>) {
@@ -103,10 +114,20 @@ impl Balancer {
         telemetry::links_up().decrement(1.0);
         let mut links = self.links.borrow_mut();
         links.retain(|other| !Rc::ptr_eq(other, link));
+        *self.current.borrow_mut() = None;
         if links.is_empty() {
             self.down_since.set(Instant::now());
             self.resolver.threads_without_link.fetch_add(1, Relaxed);
         }
         self.resolver.link_changed.notify_waiters();
     }
+}
+
+/// The least busy of the healthy links, or else of all. Of those that are as busy, the one that was chosen longest ago,
+/// so that replicas take turns.
+fn least_busy(links: &[Rc<Link>], now: Instant) -> Option<Rc<Link>> {
+    let healthy = || links.iter().filter(|link| link.is_healthy(now));
+    let busyness = |link: &&Rc<Link>| (link.calls.len(), link.chosen_at.get());
+    let least = healthy().min_by_key(busyness);
+    least.or_else(|| links.iter().min_by_key(busyness)).cloned()
 }

@@ -59,6 +59,8 @@ pub struct Link {
     pub calls: TaskTracker,
     /// Those of all links. Finding it for each call would cost more than counting the call.
     active_calls: Gauge,
+    /// When the balancer chose it last.
+    pub chosen_at: Cell<Instant>,
     /// When the last response came, or when an idle link got its first call.
     last_response_at: Cell<Instant>,
     /// Whether the last response was neither a refusal nor a failure.
@@ -170,6 +172,7 @@ impl ConnectedLink {
                     resolver,
                     calls: TaskTracker::new(),
                     active_calls: telemetry::active_calls(),
+                    chosen_at: Cell::new(Instant::now()),
                     last_response_at: Cell::new(Instant::now()),
                     is_serving: Cell::new(false),
                 });
