@@ -2,6 +2,7 @@
 //! neither HTTP nor users.
 
 mod admin;
+mod allocator;
 mod dotenv;
 pub mod health;
 pub mod limits;

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
+use mimalloc::MiMalloc;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::Semaphore;
 use users_client::{CallOptions, ClientTls, LocalClient, Resolver};
@@ -26,6 +27,10 @@ use users_client::{CallOptions, ClientTls, LocalClient, Resolver};
 use crate::args::{Cli, Command};
 use crate::outcome::Outcome;
 use crate::waiting::tell_when_slow;
+
+/// An import is many small pieces of memory.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
