@@ -43,8 +43,9 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Whether all users may be new, as far as the batch tells.
-    pub fn may_be_new(&self) -> bool {
+    /// Whether its users can all have the same outcome: nobody is writing one of them, and no two are in each other's
+    /// way.
+    pub fn is_uniform(&self) -> bool {
         self.patience.is_none() && !self.has_duplicate
     }
 

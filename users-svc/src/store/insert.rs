@@ -15,7 +15,7 @@ use super::database::take_durability_warning;
 use super::error::StatementError;
 use super::expected::Expected;
 use super::pool::{Connection, Trust};
-use super::statements::Statements;
+use super::statements::{SqlResult, Statements};
 use crate::group_commit::Take;
 use crate::outcome::{CallFailure, InsertOutcome};
 use crate::user::NewUser;
@@ -152,23 +152,12 @@ impl Store {
         let mut has_written = false;
         let insert = |client: &mut Client, statements: &Statements| {
             let all = |outcome| Ok(vec![Ok(outcome); batch.users.len()]);
-            match self.expected.get() {
-                // Rows of an attempt before may be there.
-                _ if may_have_written || !batch.may_be_new() => {}
-                Expected::NewUsers => {
-                    if batch.insert_new(client, statements)? {
-                        return all(InsertOutcome::Created);
-                    }
-                }
-                Expected::Replays => {
-                    if batch.are_replays(client, statements)? {
-                        self.expected.set(Expected::Replays);
-                        return all(InsertOutcome::Replayed);
-                    }
-                }
-                Expected::Conflicts => {}
+            // Not after an attempt before, whose rows may be there.
+            if !may_have_written
+                && let Some(outcome) = self.insert_as_expected(batch, client, statements)?
+            {
+                return all(outcome);
             }
-
             let inserted = batch.insert_skipping_conflicts(client, statements)?;
             if inserted.len() == batch.users.len() {
                 return all(InsertOutcome::Created);
@@ -200,6 +189,30 @@ impl Store {
                     cause,
                     StatementError::ConnectionLost | StatementError::NotReplicated
                 ),
+        })
+    }
+
+    /// Tries the statement that is the fastest one if the users are what is expected. Returns the outcome of each
+    /// of them, or `None` when they are something else; then it has written nothing.
+    fn insert_as_expected(
+        &self,
+        batch: &Batch,
+        client: &mut Client,
+        statements: &Statements,
+    ) -> SqlResult<Option<InsertOutcome>> {
+        Ok(match self.expected.get() {
+            Expected::NewUsers if batch.is_uniform() => {
+                let all_are_new = batch.insert_new(client, statements)?;
+                all_are_new.then_some(InsertOutcome::Created)
+            }
+            Expected::Replays if batch.is_uniform() => {
+                let all_are_replays = batch.are_replays(client, statements)?;
+                if all_are_replays {
+                    self.expected.set(Expected::Replays);
+                }
+                all_are_replays.then_some(InsertOutcome::Replayed)
+            }
+            _ => None,
         })
     }
 }
