@@ -1,12 +1,13 @@
 //! The loads: wrk against the gateway, and pgbench against PostgreSQL alone.
 
-use std::process::{Command, Output};
+use std::process::Command;
 use std::thread;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use postgres_server::Server;
 use serde::Deserialize;
 
+use crate::program::checked;
 use crate::system::System;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/load.lua");
@@ -90,7 +91,7 @@ impl Load {
         let after = system.cpu()?;
         let us = |seconds: f64| seconds * 1e6 / (done.requests - done.errors).max(1.0);
         Ok(Reading {
-            per_second: (done.requests - done.errors) / done.seconds,
+            per_second: done.per_second(),
             p50_ms: done.p50_ms,
             p99_ms: done.p99_ms,
             gateway_us: us(after.gateway - before.gateway),
@@ -108,16 +109,21 @@ impl Load {
 }
 
 /// What `load.lua` writes.
-#[derive(Clone, Copy, Deserialize)]
-struct Done {
-    requests: f64,
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Done {
+    pub requests: f64,
     seconds: f64,
-    p50_ms: f64,
-    p99_ms: f64,
-    errors: f64,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    pub errors: f64,
 }
 
 impl Done {
+    /// Answers of 2xx, or commits, per second.
+    pub fn per_second(&self) -> f64 {
+        (self.requests - self.errors) / self.seconds
+    }
+
     /// Two loads at the same time as one.
     fn beside(self, other: Self) -> Self {
         Self {
@@ -130,7 +136,8 @@ impl Done {
     }
 }
 
-fn wrk(
+/// Runs wrk against `path` of the server at `url`, with the arguments of `load.lua`.
+pub fn wrk(
     url: &str,
     path: &str,
     connections: usize,
@@ -186,11 +193,4 @@ fn pgbench(
         p99_ms: f64::NAN,
         errors: 0.0,
     })
-}
-
-fn checked(output: &Output) -> anyhow::Result<String> {
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{text}{error}");
-    Ok(text)
 }

@@ -2,12 +2,12 @@
 
 use std::{fmt::Write as _, fs, ops::Range, path::Path, process::Command, time::Duration};
 
-use anyhow::Context as _;
 use postgres_server::Server;
 
 use crate::Args;
 use crate::load::{Load, Reading};
 use crate::plot::{Line, plot};
+use crate::rounds::median;
 
 /// All that a run found out.
 pub struct Report {
@@ -58,12 +58,16 @@ impl Report {
                 said("wrk", &["-v"]).split(" [").next().unwrap_or_default(),
             ),
             format!(
-                "{} worker thread(s) in each service; wrk (1 thread), the services and PostgreSQL share the machine",
-                args.workers
+                "{} in each service; wrk (1 thread), the services and PostgreSQL share the machine",
+                if args.ratios {
+                    "default settings".to_owned()
+                } else {
+                    format!("{} worker thread(s)", args.workers)
+                }
             ),
             format!(
-                "medians of {} rounds of {} s after one to warm up; the loads take turns in each round",
-                args.rounds, args.seconds
+                "medians of {} rounds of {} s after {} to warm up; the loads take turns in each round",
+                args.rounds, args.seconds, args.warm_up
             ),
             format!(
                 "commit {}",
@@ -88,26 +92,21 @@ impl Report {
         connections: usize,
         readings: &[Reading],
     ) -> anyhow::Result<()> {
-        let median = |of: fn(&Reading) -> f64| {
-            let mut values: Vec<f64> = readings.iter().map(of).collect();
-            values.sort_by(f64::total_cmp);
-            values.get(values.len() / 2).copied()
-        };
+        let median = |of: fn(&Reading) -> f64| median(&readings.iter().map(of).collect::<Vec<_>>());
         let per_second = |worst: f64, best: fn(f64, f64) -> f64| {
             readings.iter().map(|r| r.per_second).fold(worst, best)
         };
-        let none = "at least one round is needed";
         let row = Row {
             load: load.to_owned(),
             connections,
             median: Reading {
-                per_second: median(|r| r.per_second).context(none)?,
-                p50_ms: median(|r| r.p50_ms).context(none)?,
-                p99_ms: median(|r| r.p99_ms).context(none)?,
-                gateway_us: median(|r| r.gateway_us).context(none)?,
-                users_us: median(|r| r.users_us).context(none)?,
-                postgres_us: median(|r| r.postgres_us).context(none)?,
-                memory: median(|r| r.memory).context(none)?,
+                per_second: median(|r| r.per_second)?,
+                p50_ms: median(|r| r.p50_ms)?,
+                p99_ms: median(|r| r.p99_ms)?,
+                gateway_us: median(|r| r.gateway_us)?,
+                users_us: median(|r| r.users_us)?,
+                postgres_us: median(|r| r.postgres_us)?,
+                memory: median(|r| r.memory)?,
                 errors: readings.iter().map(|r| r.errors).sum(),
             },
             range: per_second(f64::INFINITY, f64::min)..per_second(0.0, f64::max),
@@ -147,11 +146,17 @@ impl Report {
         Load::ALL.map(line).into()
     }
 
-    fn page(&self) -> anyhow::Result<String> {
+    /// How every page of results begins.
+    pub fn head(&self) -> anyhow::Result<String> {
         let mut page = String::from("# Results\n\nWritten by `bench/run`.\n\n");
         for line in &self.machine {
             writeln!(page, "- {line}")?;
         }
+        Ok(page)
+    }
+
+    fn page(&self) -> anyhow::Result<String> {
+        let mut page = self.head()?;
         page.push_str(
             "\n`create`: POST /users; `get`: GET /users/{id}; `HTTP floor`: GET /livez, which the gateway \
              answers by itself; `INSERT per commit`: pgbench with at most 64 clients, and its average \

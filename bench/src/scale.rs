@@ -7,9 +7,10 @@ use anyhow::{Context as _, ensure};
 use postgres_server::Server;
 
 use crate::Args;
-use crate::load::{Load, Reading};
+use crate::load::Load;
 use crate::report::Report;
-use crate::system::System;
+use crate::rounds::take_turns;
+use crate::system::{Settings, System};
 
 /// Gateways and users services.
 const SHAPES: [(usize, usize); 6] = [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)];
@@ -17,24 +18,18 @@ const CONNECTIONS: [usize; 2] = [64, 256];
 
 /// Runs creates against each shape in turn, and writes the results.
 pub fn measure(args: &Args, server: &Server, mut report: Report) -> anyhow::Result<()> {
+    let settings = Settings::workers(args.workers);
     for connections in CONNECTIONS {
         let systems = SHAPES
             .iter()
             .map(|(gateways, replicas)| {
-                System::start_many(server, "bench", args.workers, *gateways, *replicas)
+                System::start_many(server, "bench", &settings, *gateways, *replicas)
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
-        let mut readings: Vec<Vec<Reading>> = vec![Vec::new(); systems.len()];
-        // The first round warms up.
-        for round in 0..=args.rounds {
-            for (system, readings) in systems.iter().zip(&mut readings) {
-                server.connect("bench")?.batch_execute("TRUNCATE users")?;
-                let reading = Load::Create.run(system, server, connections, args.seconds)?;
-                if round > 0 {
-                    readings.push(reading);
-                }
-            }
-        }
+        let readings = take_turns(args, &systems, |system| {
+            server.connect("bench")?.batch_execute("TRUNCATE users")?;
+            Load::Create.run(system, server, connections, args.seconds)
+        })?;
         for ((gateways, replicas), readings) in SHAPES.iter().zip(readings) {
             let name = format!("create, {gateways} gateway, {replicas} users-svc");
             report.add(&name, connections, &readings)?;
@@ -46,7 +41,7 @@ pub fn measure(args: &Args, server: &Server, mut report: Report) -> anyhow::Resu
 
 /// Bytes per create, at 64 connections on one of each.
 fn bytes(args: &Args, server: &Server) -> anyhow::Result<String> {
-    let system = System::start(server, "bench_bytes", args.workers)?;
+    let system = System::start(server, "bench_bytes", &Settings::workers(args.workers))?;
     let mut sql = server.connect("bench_bytes")?;
     sql.batch_execute("TRUNCATE users; CHECKPOINT")?;
     let mut wal = |since: &str| -> anyhow::Result<(String, i64)> {

@@ -4,16 +4,62 @@ use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::process::Stdio;
+use std::time::Duration;
+use std::{fs, thread};
 
 use anyhow::{Context as _, ensure};
+use credentials::generate::Authority;
 use postgres_server::{Server, ports::free_addr};
 use tempfile::NamedTempFile;
 
-/// How long a service may take to be ready.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::program::{Program, cpu_seconds, memory};
+
+/// Settings of the services besides addresses and database. Others have their defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    users: Vec<(&'static str, String)>,
+    gateway: Vec<(&'static str, String)>,
+}
+
+impl Settings {
+    /// So many threads in each service.
+    pub fn workers(count: usize) -> Self {
+        let workers = vec![("WORKERS", count.to_string())];
+        Self {
+            users: workers.clone(),
+            gateway: workers,
+        }
+    }
+
+    /// Mutual TLS between the services, with files that are made in `folder`.
+    pub fn mutual_tls(folder: &Path) -> anyhow::Result<Self> {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let authority = Authority::new("the benchmark's CA", DAY)?;
+        // Either end can show it: the users service is at this address.
+        let issued = authority.issue(&["127.0.0.1"], DAY)?;
+        let file = |name: &str, text: String| -> anyhow::Result<String> {
+            let path = folder.join(name);
+            fs::write(&path, text)?;
+            Ok(path.to_string_lossy().into_owned())
+        };
+        let cert = file("tls.crt", issued.cert)?;
+        let key = file("tls.key", issued.key)?;
+        let ca = file("ca.crt", authority.cert)?;
+        Ok(Self {
+            users: vec![
+                ("RPC_TLS_CERT", cert.clone()),
+                ("RPC_TLS_KEY", key.clone()),
+                ("RPC_TLS_CA", ca.clone()),
+            ],
+            gateway: vec![
+                ("USERS_TLS_CERT", cert),
+                ("USERS_TLS_KEY", key),
+                ("USERS_TLS_CA", ca),
+            ],
+        })
+    }
+}
 
 /// Running gateways and users services on a database of their own.
 pub struct System {
@@ -50,20 +96,19 @@ impl Cpu {
 
 impl System {
     /// Starts one of both services on the database `name` of `server`, and waits until they are ready.
-    pub fn start(server: &Server, name: &str, workers: usize) -> anyhow::Result<Self> {
-        Self::start_many(server, name, workers, 1, 1)
+    pub fn start(server: &Server, name: &str, settings: &Settings) -> anyhow::Result<Self> {
+        Self::start_many(server, name, settings, 1, 1)
     }
 
     /// The same with several of each.
     pub fn start_many(
         server: &Server,
         name: &str,
-        workers: usize,
+        settings: &Settings,
         gateways: usize,
         replicas: usize,
     ) -> anyhow::Result<Self> {
         let server_url = server.ensure_database(name)?;
-        let workers = workers.to_string();
         let migrated = Program::command("users-svc")?
             .arg("migrate")
             .env("DATABASE_URL", &server_url)
@@ -82,25 +127,25 @@ impl System {
         };
         let mut addrs = Vec::new();
         for _ in 0..replicas {
-            addrs.push(system.add_users(&workers)?);
+            addrs.push(system.add_users(settings)?);
         }
         system.rpc_port = addrs.first().context("no replica")?.port();
         let addrs: Vec<String> = addrs.iter().map(ToString::to_string).collect();
         for _ in 0..gateways {
-            system.add_gateway(&workers, &addrs.join(","))?;
+            system.add_gateway(settings, addrs.join(","))?;
         }
         Ok(system)
     }
 
     /// Starts a users service as it is deployed: with a log line per request, into a file, and metrics.
-    fn add_users(&mut self, workers: &str) -> anyhow::Result<SocketAddr> {
-        let (rpc, admin) = (free_addr()?, free_addr()?.to_string());
-        let settings = [
-            ("WORKERS", workers),
-            ("RPC_ADDR", &rpc.to_string()),
-            ("DATABASE_URL", &self.server_url),
-            ("ADMIN_ADDR", &admin),
-        ];
+    fn add_users(&mut self, settings: &Settings) -> anyhow::Result<SocketAddr> {
+        let rpc = free_addr()?;
+        let mut settings = settings.users.clone();
+        settings.extend([
+            ("RPC_ADDR", rpc.to_string()),
+            ("DATABASE_URL", self.server_url.clone()),
+            ("ADMIN_ADDR", free_addr()?.to_string()),
+        ]);
         let (users, ready) = Program::start("users-svc", &settings)?;
         self.users.push(users);
         self.ready.0 = ready;
@@ -108,14 +153,14 @@ impl System {
     }
 
     /// The same for a gateway of the users services at `users_addr`.
-    fn add_gateway(&mut self, workers: &str, users_addr: &str) -> anyhow::Result<()> {
-        let (http, admin) = (free_addr()?.to_string(), free_addr()?.to_string());
-        let settings = [
-            ("WORKERS", workers),
-            ("HTTP_ADDR", &http),
+    fn add_gateway(&mut self, settings: &Settings, users_addr: String) -> anyhow::Result<()> {
+        let http = free_addr()?.to_string();
+        let mut settings = settings.gateway.clone();
+        settings.extend([
+            ("HTTP_ADDR", http.clone()),
             ("USERS_ADDR", users_addr),
-            ("ADMIN_ADDR", &admin),
-        ];
+            ("ADMIN_ADDR", free_addr()?.to_string()),
+        ]);
         let (gateway, ready) = Program::start("gateway", &settings)?;
         self.gateways.push(gateway);
         self.ready.1 = ready;
@@ -177,7 +222,7 @@ impl System {
 
     /// Peak resident memory of all services together, in MiB.
     pub fn memory_peak(&self) -> anyhow::Result<f64> {
-        self.programs().map(|p| p.memory("VmHWM")).sum()
+        self.programs().map(|p| memory(&p.proc(), "VmHWM")).sum()
     }
 
     /// How much all services have written to their logs.
@@ -189,9 +234,19 @@ impl System {
         self.programs().map(length).sum()
     }
 
-    /// Resident memory of both services, in MiB, while `count` connections to the gateway rest after
-    /// one request each.
-    pub fn memory_with_idle_connections(&self, count: usize) -> anyhow::Result<f64> {
+    /// Resident memory of both services, in MiB.
+    pub fn memory(&self) -> anyhow::Result<f64> {
+        self.programs().map(|p| memory(&p.proc(), "VmRSS")).sum()
+    }
+
+    /// Resident memory of the gateways, in MiB.
+    pub fn gateway_memory(&self) -> anyhow::Result<f64> {
+        let all = self.gateways.iter();
+        all.map(|p| memory(&p.proc(), "VmRSS")).sum()
+    }
+
+    /// Opens `count` connections to the gateway, which rest after one request each.
+    pub fn idle_connections(&self, count: usize) -> anyhow::Result<Vec<TcpStream>> {
         let addr = self.urls[0].trim_start_matches("http://");
         let mut held = Vec::with_capacity(count);
         for n in 0..count {
@@ -205,72 +260,11 @@ impl System {
         }
         // Until the gateway has given back the buffers of the last of them.
         thread::sleep(Duration::from_secs(2));
-        self.programs().map(|p| p.memory("VmRSS")).sum()
+        Ok(held)
     }
 }
 
 /// A connection of our own, not through the services.
 fn postgres_client(url: &str) -> anyhow::Result<postgres::Client> {
     Ok(postgres::Client::connect(url, postgres::NoTls)?)
-}
-
-/// A service's process. Killed when dropped.
-struct Program(Child);
-
-impl Program {
-    fn command(name: &str) -> anyhow::Result<Command> {
-        let mut command = Command::new(env::current_exe()?.with_file_name(name));
-        command.current_dir("/").stdin(Stdio::null());
-        Ok(command)
-    }
-
-    /// Starts it, and tells how long it took until its healthcheck succeeded.
-    fn start(name: &str, settings: &[(&str, &str)]) -> anyhow::Result<(Self, Duration)> {
-        let begin = Instant::now();
-        let started = Self::command(name)?
-            .envs(settings.iter().copied())
-            .stderr(tempfile::tempfile()?)
-            .spawn();
-        let started = Self(started.with_context(|| format!("cannot start {name}"))?);
-        loop {
-            let check = Self::command(name)?
-                .arg("healthcheck")
-                .envs(settings.iter().copied())
-                .stderr(Stdio::null())
-                .status()?;
-            if check.success() {
-                return Ok((started, begin.elapsed()));
-            }
-            ensure!(begin.elapsed() < START_TIMEOUT, "{name} is not ready");
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    fn proc(&self) -> PathBuf {
-        Path::new("/proc").join(self.0.id().to_string())
-    }
-
-    /// A line of `/proc/<pid>/status`, in MiB.
-    fn memory(&self, key: &str) -> anyhow::Result<f64> {
-        let status = fs::read_to_string(self.proc().join("status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(key));
-        let kib = line.and_then(|line| line.split_whitespace().nth(1));
-        Ok(kib.context("no such line")?.parse::<f64>()? / 1024.0)
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// User and system time of a process (proc(5): fields 14 and 15 of `stat`, in hundredths of a second).
-fn cpu_seconds(proc: &Path) -> anyhow::Result<f64> {
-    let stat = fs::read_to_string(proc.join("stat"))?;
-    let (_, fields) = stat.rsplit_once(')').context("stat has no name")?;
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    let ticks: f64 = ticks.map(|t| t.parse().unwrap_or(0.0)).sum();
-    Ok(ticks / 100.0)
 }
