@@ -19,25 +19,27 @@
 #   disconnected    the connection broke; a call that was in flight on it has `failed`
 #   unimplemented   this version of the service has no such method; nothing was written
 #
+# In the results of `createUsers`, `overloaded` and `failed` say the same of one user.
+#
 # Retries. Every call may be repeated after any failure. Reads have no effect, and `createUser` or
 # `createUsers` with the same id, email and name has its effect once, however often and on whichever replica
-# it is repeated.
-# Repeating a create that `failed` is also the way to find out what became of it; until an attempt
-# settles it, a later `overloaded` does not mean that nothing was written. Repeat a few times, after a
-# pause that grows and has a random part. Never repeat a create without an id of your own.
+# it is repeated. Repeating a create that `failed` is also the way to find out what became of it; until an
+# attempt settles it, a later `overloaded` does not mean that nothing was written. Repeat a few times, after
+# a pause that grows and has a random part. Never repeat a create without an id of your own.
 #
 # Limits. A message to the service has at most 128 KiB, a message from it at most 1 MiB. A message must
 # arrive within 10 seconds of its first byte, and the first message of a connection within 10 seconds of
 # connecting. Between messages a connection may be idle for ever. Answers come in the order in which the
-# calls are done, so send many at once, up to a thousand on a connection. Calls beyond a connection's share of
-# the service are answered `overloaded`. When too much is unanswered the service pauses reading, and after 40
-# seconds of that it ends the connection. A call that its caller abandons, or whose answer it never finishes,
-# leaves something behind: after some thousands of them the service answers what is in flight and ends the
-# connection. So does a `UserDirectory` that is never released. A call passes no capabilities and has its results sent to its caller; a peer that sends anything
+# calls are done, so send many at once, up to a thousand on a connection, and four `createUsers`. Calls
+# beyond a connection's share of the service are answered `overloaded`. When too much is unanswered the
+# service pauses reading, and after 40 seconds of that it ends the connection. A call that its caller
+# abandons, or whose answer it never finishes, leaves something behind: after some thousands of them the
+# service answers what is in flight and ends the connection. So does a `UserDirectory` that is never
+# released. A call passes no capabilities and has its results sent to its caller; a peer that sends anything
 # else is disconnected. Text is UTF-8; text that is not is a fault of its field.
 #
 # A message that is too long ends the connection, and with it every other call on it. So bound what you
-# send: our clients refuse a request whose texts have more than 96 KiB in all, far above any valid one.
+# send: our clients send at most 96 KiB of text in a request, and split what one `createUsers` cannot carry.
 #
 # Evolution. Add fields to structs, methods with the next number, and members to unions; callers must treat
 # a member that they do not know as `failed`. Never renumber, retype, reuse or remove. A field that is not
@@ -171,7 +173,7 @@ struct NewUser {
 
 struct CreateUsersRequest {
   users @0 :List(NewUser);
-  # 1 to 500 users, and texts of at most 96 KiB in all.
+  # 1 to 500 users. Keep their texts within 88 KiB in all, or the message may be too long (see "Limits").
 
   context @1 :CallContext;
 }

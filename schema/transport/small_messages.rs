@@ -1,4 +1,4 @@
-//! A two-party network whose messages begin small: for each call, capnp-rpc 0.27 reserves 8 KiB, sets them to zero, and
+//! The network of a caller, whose messages begin small: for each call, capnp-rpc 0.27 reserves 8 KiB, sets them to zero, and
 //! uses some hundred bytes.
 
 use capnp::Error;
@@ -7,10 +7,10 @@ use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{Connection, IncomingMessage, OutgoingMessage, VatNetwork};
 use futures::TryFutureExt as _;
 
-/// Words of the first segment of a message: enough for `createUser` with usual values. Further segments grow.
-const FIRST_SEGMENT: u32 = 96;
+/// Words of the first segment of a message: enough for nearly every `createUser`. Further segments grow.
+const FIRST_SEGMENT: u32 = 192;
 
-/// What capnp-rpc takes for the network.
+/// Wraps the network that an RPC system uses.
 pub struct SmallMessages<N>(pub N);
 
 impl<N: VatNetwork<Side>> VatNetwork<Side> for SmallMessages<N> {
@@ -28,12 +28,12 @@ impl<N: VatNetwork<Side>> VatNetwork<Side> for SmallMessages<N> {
 }
 
 fn begin_small(connection: Box<dyn Connection<Side>>) -> Box<dyn Connection<Side>> {
-    Box::new(SmallMessagesOf(connection))
+    Box::new(SmallMessagesConnection(connection))
 }
 
-struct SmallMessagesOf(Box<dyn Connection<Side>>);
+struct SmallMessagesConnection(Box<dyn Connection<Side>>);
 
-impl Connection<Side> for SmallMessagesOf {
+impl Connection<Side> for SmallMessagesConnection {
     fn get_peer_vat_id(&self) -> Side {
         self.0.get_peer_vat_id()
     }

@@ -1,5 +1,5 @@
-//! The allocator of the process. That of glibc takes a third more time for the small pieces that calls are made of, and
-//! does not give back what lies between those of idle connections.
+//! The allocator of the process: mimalloc. That of glibc takes more time for the small allocations that calls make, and
+//! does not give back the gaps between those of idle connections.
 
 use mimalloc::MiMalloc;
 

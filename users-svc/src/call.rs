@@ -33,7 +33,8 @@ pub struct Admission {
     /// Whether the schema has been checked; before that, no call is let in.
     schema_is_checked: Arc<AtomicBool>,
     peer_memory: PeerMemory,
-    many_users: Arc<Semaphore>,
+    /// Of the `createUsers` calls that are being decoded.
+    decoded_calls: Arc<Semaphore>,
     readiness: Readiness,
 }
 
@@ -50,7 +51,7 @@ impl Admission {
             max_per_connection: half,
             schema_is_checked: Arc::default(),
             peer_memory: PeerMemory::default(),
-            many_users: Arc::new(Semaphore::new(CALLS_OF_MANY)),
+            decoded_calls: Arc::new(Semaphore::new(MAX_DECODED_CALLS)),
             readiness,
         }
     }
@@ -71,9 +72,11 @@ impl Admission {
     }
 }
 
-/// Calls for many users whose users the process reads at once, which take three times the memory of their messages. The
-/// database takes a few at a time.
-const CALLS_OF_MANY: usize = 32;
+/// `createUsers` calls that a process decodes at the same time. Decoded, they take three times the memory of their
+/// messages, and the database takes a few at a time.
+const MAX_DECODED_CALLS: usize = 32;
+/// `createUsers` calls of one connection that are decoded or wait for that. Our import makes as many.
+const MAX_CALLS_FOR_MANY: usize = 4;
 
 /// The methods that are measured: all but `health`, which is asked all the time.
 const METHODS: [&str; 6] = [
@@ -129,6 +132,8 @@ pub struct Calls {
     admission: Admission,
     role: Role,
     in_flight: TaskTracker,
+    /// Of those that create many users.
+    for_many: Semaphore,
     /// What bounds the memory of their connection.
     pub guard: Rc<PeerGuard>,
     draining: CancellationToken,
@@ -147,6 +152,7 @@ impl Calls {
             role,
             guard,
             in_flight: TaskTracker::new(),
+            for_many: Semaphore::new(MAX_CALLS_FOR_MANY),
             draining,
         }
     }
@@ -176,15 +182,16 @@ impl Calls {
         permit.map_err(|_| CallFailure::NotExecuted)
     }
 
-    /// Completes when the users of a call for many may be read; fails at its `deadline`.
-    pub async fn many_users(
-        &self,
-        deadline: Instant,
-    ) -> Result<(Option<SemaphorePermit<'_>>, SemaphorePermit<'_>), CallFailure> {
+    /// Completes when the users of a call for many may be decoded, which must be over when the permits are dropped. Fails
+    /// at its `deadline`, and at once when there are too many such calls on the connection.
+    pub async fn many_users(&self, deadline: Instant) -> Result<ManyUsers<'_>, CallFailure> {
+        let of_connection = self.for_many.try_acquire();
+        let of_connection = of_connection.map_err(|_| CallFailure::NotExecuted)?;
         let answer = self.large_answer(deadline).await?;
-        let permit = timeout_at(deadline, self.admission.many_users.acquire()).await;
-        match permit {
-            Ok(Ok(permit)) => Ok((answer, permit)),
+        match timeout_at(deadline, self.admission.decoded_calls.acquire()).await {
+            Ok(Ok(of_process)) => Ok(ManyUsers {
+                _permits: (of_connection, answer, of_process),
+            }),
             _ => Err(CallFailure::NotExecuted),
         }
     }
@@ -240,6 +247,15 @@ impl Calls {
             _token: self.in_flight.token(),
         })
     }
+}
+
+/// The permits of a call that creates many users.
+pub struct ManyUsers<'a> {
+    _permits: (
+        SemaphorePermit<'a>,
+        Option<SemaphorePermit<'a>>,
+        SemaphorePermit<'a>,
+    ),
 }
 
 /// Begins the span of a call (OpenTelemetry semantic conventions for RPC).

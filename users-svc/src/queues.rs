@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use futures::future::join_all;
 use service_runtime::trace::TraceContext;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -14,8 +13,8 @@ use crate::settings::Settings;
 use crate::store::Store;
 use crate::user::{NewUser, User};
 
-/// Calls that create many users each, and whose users one statement inserts.
-const CALLS_OF_MANY: usize = 2;
+/// `createUsers` calls that share one statement.
+const MAX_CALLS_PER_BATCH: usize = 2;
 
 /// The queues of the process.
 pub struct Queues {
@@ -69,8 +68,8 @@ impl Queues {
             // A queue of their own, so that no single user waits behind hundreds.
             many_inserts: GroupCommit::new(
                 kind("INSERT many users"),
-                CALLS_OF_MANY,
-                half,
+                MAX_CALLS_PER_BATCH,
+                half.div_ceil(2),
                 move |take| many.insert_many(take),
             ),
 
@@ -128,7 +127,8 @@ impl QueueHandles {
         }
     }
 
-    /// The same for many users, each with an outcome or a failure of its own, in their order.
+    /// Stores many users, each with an outcome or a failure of its own, in their order. One that someone else is writing
+    /// is not waited for: it is [`InsertOutcome::Contended`].
     pub async fn insert_many(
         &self,
         users: &Arc<[NewUser]>,
@@ -139,17 +139,7 @@ impl QueueHandles {
             return Vec::new();
         }
         let together = self.many_inserts.submit(users.clone(), deadline, trace);
-        let mut results = match together.await {
-            Ok(results) => results,
-            Err(failure) => return vec![Err(failure); users.len()],
-        };
-        let contended = results.iter_mut().zip(&**users);
-        let contended = contended.filter(|(result, _)| **result == Ok(InsertOutcome::Contended));
-        join_all(contended.map(async |(result, user)| {
-            let alone = self.contended_inserts.submit(user.clone(), deadline, trace);
-            *result = alone.await;
-        }))
-        .await;
-        results
+        let results = together.await;
+        results.unwrap_or_else(|failure| vec![Err(failure); users.len()])
     }
 }

@@ -46,8 +46,8 @@ pub struct Settings {
     #[arg(long, env = "DATABASE_MIGRATE_URL", hide_env_values = true)]
     pub database_migrate_url: Option<SecretString>,
 
-    /// Connections to PostgreSQL. At most half of them write at the same time. More writers
-    /// make smaller batches; too few leave the server's disk idle between commits.
+    /// Connections to PostgreSQL. At most half of them write for `createUser` at the same time, and a
+    /// quarter for `createUsers`. More writers make smaller batches; too few leave the server's disk idle between commits.
     #[arg(long, env = "DATABASE_POOL_SIZE", default_value = "4", value_parser = number(1..=1000))]
     pub database_pool_size: usize,
 
@@ -78,8 +78,8 @@ pub struct Settings {
     )]
     pub migrate_on_start: bool,
 
-    /// Most users that one statement inserts. Larger batches commit more per second and take
-    /// longer each.
+    /// Most users of `createUser` that one statement inserts. Larger batches commit more per second and
+    /// take longer each. The users of two `createUsers` calls share a statement, whatever this is.
     #[arg(long, env = "MAX_BATCH", default_value = "128", value_parser = number(1..=10_000))]
     pub max_batch: usize,
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import capnp
 
 from .address import Address
-from .bulk import create_in_calls, outcomes_of_rows, write_rows
+from .many import create_in_calls, outcomes_of_rows, write_rows
 from .connection import Connection, Connector
 from .errors import Invalid, Revoked, Unavailable, Unimplemented, UnknownOutcome, UsersError
 from .messages import REVOKED, Outcome, check_size, method, outcome_of_create, user_or_none

@@ -6,11 +6,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from .errors import Invalid, Unavailable, Unimplemented, UnknownOutcome, UsersError
-from .messages import MAX_TEXT_BYTES, Outcome, check_size, outcome_of_create, which
+from .messages import Outcome, check_size, outcome_of_create, which
 from .types import NewUser, field_errors
 
 MAX_USERS = 500
 """Users of a request, as the contract says."""
+
+MAX_USERS_TEXT_BYTES = 88 * 1024
+"""Bytes of their texts, as the contract says: each text takes up to 16 bytes more in the message."""
 
 
 async def create_in_calls(
@@ -88,7 +91,7 @@ def _packed(rows: Sequence[NewUser]) -> tuple[list[list[int]], dict[int, Outcome
             continue
         if not calls or len(calls[-1]) == MAX_USERS or size > room:
             calls.append([])
-            room = MAX_TEXT_BYTES
+            room = MAX_USERS_TEXT_BYTES
         calls[-1].append(index)
         room -= size
     return calls, outcomes

@@ -67,7 +67,7 @@ def outcome_of_create(answer: Any, follows_write: bool) -> Outcome:
 
 
 def user_or_none(answer: Any) -> User | None:
-    which = answer.which()
-    if which == "revoked":
+    member = answer.which()
+    if member == "revoked":
         raise Revoked(REVOKED)
-    return to_user(answer.user) if which == "user" else None
+    return to_user(answer.user) if member == "user" else None

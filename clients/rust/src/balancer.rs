@@ -16,7 +16,7 @@ const FAIL_FAST_AFTER: Duration = Duration::from_secs(1);
 
 /// How long calls go to the same replica, so that those that arrive together share a commit there.
 const STAY_FOR: Duration = Duration::from_millis(20);
-/// Calls in flight at a replica above which the next one goes to another: enough for a large batch.
+/// Calls in flight on a link from which on the next one goes to the least busy link: enough for a large batch.
 const STAY_BELOW: usize = 64;
 
 /// The links of one thread.
@@ -77,7 +77,8 @@ impl Balancer {
         }
     }
 
-    /// The link that was chosen last, for a moment and while it is not busy, or else another one.
+    /// The link that was chosen last, for a while and as long as it is healthy and not busy, or else the least busy
+    /// one.
     fn choose(&self) -> Option<Rc<Link>> {
         let links = self.links.borrow();
         if links.len() <= 1 {

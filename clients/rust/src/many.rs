@@ -5,14 +5,15 @@ use users_rpc::users_capnp::{create_users_response, create_users_result, new_use
 use uuid::Uuid;
 
 use crate::capability::UsersCapability;
-use crate::local::{
-    LocalClient, MAX_TEXT_BYTES, check_size, decode_create_outcome, decode_errors, encode_context,
-};
+use crate::local::{LocalClient, check_size, decode_create_outcome, decode_errors, encode_context};
 use crate::retry::{Attempt, Effect};
 use crate::types::{CallError, CallOptions, CreateOutcome, NewUser, Result};
 
 /// Users that one call creates at most (the contract).
 const MAX_USERS: usize = 500;
+/// Bytes of their texts, in all (the contract): less than other requests may have, as each text takes up to 16 bytes
+/// more in the message.
+const MAX_USERS_TEXT_BYTES: usize = 88 * 1024;
 /// Characters of an id.
 const ID_BYTES: usize = 36;
 
@@ -66,7 +67,7 @@ impl LocalClient {
 
 /// How many of the users one call can carry.
 fn fitting(users: &[NewUser]) -> usize {
-    let mut left = MAX_TEXT_BYTES;
+    let mut left = MAX_USERS_TEXT_BYTES;
     let fits = |user: &&NewUser| {
         let fits = left.checked_sub(ID_BYTES + user.email.len() + user.name.len());
         left = fits.unwrap_or_default();
@@ -158,7 +159,7 @@ mod tests {
         assert_eq!(fitting(&users(3, 10)), 3);
         assert_eq!(fitting(&users(501, 10)), 500);
         let of_one = ID_BYTES + "a@b.io".len() + 1000;
-        assert_eq!(fitting(&users(501, 1000)), MAX_TEXT_BYTES / of_one);
-        assert_eq!(fitting(&users(2, MAX_TEXT_BYTES - 10)), 1);
+        assert_eq!(fitting(&users(501, 1000)), MAX_USERS_TEXT_BYTES / of_one);
+        assert_eq!(fitting(&users(2, MAX_USERS_TEXT_BYTES - 10)), 1);
     }
 }

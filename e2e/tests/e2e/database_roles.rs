@@ -35,6 +35,7 @@ fn running_role_can_select_and_insert_users_and_nothing_else() {
     for allowed in [
         "SELECT * FROM users",
         "INSERT INTO users VALUES (gen_random_uuid(), 'role@example.com', 'Role')",
+        "SELECT insert_new_users(ARRAY[gen_random_uuid()], ARRAY['fn@example.com'], ARRAY['Fn'])",
         "SELECT * FROM refinery_schema_history",
     ] {
         running.batch_execute(allowed).expect(allowed);

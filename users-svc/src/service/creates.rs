@@ -11,14 +11,15 @@ use users_rpc::users_capnp::{create_user_response, create_users_result, new_user
 use super::messages::{
     CallContext, FieldError, check_count, len, read_new_user, set_field_errors, set_user,
 };
-use super::reads::Reads;
-use crate::call::Interface;
+use crate::call::{Calls, Interface};
 use crate::outcome::{BatchResults, CallFailure, InsertOutcome};
+use crate::queues::QueueHandles;
 use crate::user::NewUser;
 
 /// Creates the user of a request.
 pub async fn create_user(
-    service: &Reads,
+    calls: &Calls,
+    queues: &QueueHandles,
     params: CreateUserParams,
     mut results: CreateUserResults,
 ) -> Result<(), capnp::Error> {
@@ -33,19 +34,19 @@ pub async fn create_user(
                 return Ok(());
             }
         };
-        let insert = service.queues.insert(&new, context.deadline, trace);
+        let insert = queues.insert(&new, context.deadline, trace);
         let outcome = insert.await?;
         Ok(set_outcome(results.get(), outcome, &new)?)
     };
-    service
-        .calls
+    calls
         .run(Interface::Users, "createUser", context.parent, create)
         .await
 }
 
 /// Creates the users of a request. Fails only when none of them has an outcome.
 pub async fn create_users(
-    service: &Reads,
+    calls: &Calls,
+    queues: &QueueHandles,
     params: CreateUsersParams,
     mut results: CreateUsersResults,
 ) -> Result<(), capnp::Error> {
@@ -58,9 +59,9 @@ pub async fn create_users(
             return Ok(());
         }
 
-        let _permits = service.calls.many_users(context.deadline).await?;
+        let _permits = calls.many_users(context.deadline).await?;
         let checked = CheckedUsers::read(users)?;
-        let insert = (service.queues).insert_many(&checked.valid, context.deadline, trace);
+        let insert = queues.insert_many(&checked.valid, context.deadline, trace);
         let inserted = insert.await;
         if checked.faults.iter().all(Option::is_none)
             && let Some(failure) = failure_of_all(&inserted)
@@ -70,13 +71,12 @@ pub async fn create_users(
         checked.set_results(results.get().init_results(users.len()), inserted);
         Ok(())
     };
-    service
-        .calls
+    calls
         .run(Interface::Users, "createUsers", context.parent, create)
         .await
 }
 
-/// The users of a request for many.
+/// The users of a `createUsers` request, each read and checked.
 struct CheckedUsers {
     /// Of each user of the request.
     faults: Vec<Option<Vec<FieldError>>>,
@@ -111,10 +111,14 @@ impl CheckedUsers {
                     set_field_errors(done.init_invalid(len(&errors)), &errors);
                     None
                 }
-                None => inserted.next().and_then(|(new, inserted)| {
-                    let set = |outcome| set_outcome(result.reborrow().init_done(), outcome, new);
-                    inserted.and_then(set).err()
-                }),
+                None => match inserted.next() {
+                    Some((new, inserted)) => {
+                        let done =
+                            |outcome| set_outcome(result.reborrow().init_done(), outcome, new);
+                        inserted.and_then(done).err()
+                    }
+                    None => Some(CallFailure::OutcomeUnknown),
+                },
             };
             match failure {
                 None => {}

@@ -86,7 +86,7 @@ pub fn check_count(users: u32) -> Result<(), FieldError> {
         return Ok(());
     }
     let (least, most) = MANY_USERS.into_inner();
-    let reason = format!("must be from {least} to {most}");
+    let reason = format!("must have {least} to {most} entries");
     Err(FieldError::new("users", reason))
 }
 

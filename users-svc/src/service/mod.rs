@@ -1,4 +1,4 @@
-//! The `Users` capability: what each method does with its request. `directory.rs` has the other one.
+//! The `Users` capability: `creates.rs` and `reads.rs` have its methods, and `directory.rs` the other capability.
 
 mod creates;
 mod directory;
@@ -53,7 +53,7 @@ impl users::Server for UsersService {
         params: CreateUserParams,
         results: CreateUserResults,
     ) -> Result<(), capnp::Error> {
-        creates::create_user(&self.reads, params, results).await
+        creates::create_user(&self.reads.calls, &self.reads.queues, params, results).await
     }
 
     async fn create_users(
@@ -61,7 +61,7 @@ impl users::Server for UsersService {
         params: CreateUsersParams,
         results: CreateUsersResults,
     ) -> Result<(), capnp::Error> {
-        creates::create_users(&self.reads, params, results).await
+        creates::create_users(&self.reads.calls, &self.reads.queues, params, results).await
     }
 
     async fn get_user(

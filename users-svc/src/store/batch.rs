@@ -43,8 +43,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Whether its users can all have the same outcome: nobody is writing one of them, and no two are in each other's
-    /// way.
+    /// Whether its users may all have the same outcome: none is waited for, and no e-mail address is in it twice.
     pub fn is_uniform(&self) -> bool {
         self.patience.is_none() && !self.has_duplicate
     }

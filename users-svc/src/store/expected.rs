@@ -1,4 +1,4 @@
-//! What the users of the next batch are expected to be, by what those of the last ones were.
+//! Guesses what the next batch holds from what the last ones held, to try the fastest statement first.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use super::batch::Results;
 use crate::outcome::InsertOutcome;
 
-/// How long a conflict has the next ones expected. An insert that fails by one was for nothing, so with conflicts
-/// all the time, one batch in this time pays twice.
+/// How long a conflict makes the next batches expect one. A plain insert that meets a conflict is wasted, so at most
+/// one batch in this time, on each connection, is run twice.
 const EXPECTED_FOR: Duration = Duration::from_secs(1);
 
 /// What the users of a batch probably are, which picks the statement that is tried first. No outcome depends on
@@ -35,7 +35,7 @@ impl Expected {
     }
 }
 
-/// What all batches know.
+/// What the process expects of its next batch.
 #[derive(Default)]
 pub struct Expectation(Mutex<Option<(Expected, Instant)>>);
 

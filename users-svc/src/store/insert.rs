@@ -1,9 +1,11 @@
 //! Exactly-once insertion: what became of each user of a batch, whatever broke on the way.
 //!
-//! The row is the idempotency record. A batch is inserted by one statement, which commits on its own;
-//! what was not inserted is explained by the rows that stood in the way. When an attempt may have written
-//! and its answer is lost, the batch is attempted once more with the same ids, which finds out.
+//! The row is the idempotency record. A batch is inserted by the statement that should be the fastest one
+//! (`expected.rs`), and where that writes nothing, by one that skips conflicts. Each commits on its own; what was not
+//! inserted is explained by the rows that stood in the way. When an attempt may have written and its answer is lost,
+//! the batch is attempted once more with the same ids, which finds out.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -71,37 +73,46 @@ impl Store {
     }
 
     /// Inserts users together or, as one row's fault is not to be the others', in smaller and smaller parts,
-    /// while there is time.
+    /// while there is time. The large parts come first, so that those who are in nobody's way get their turn.
     fn insert_within(
         &self,
         end: Instant,
         users: &[&NewUser],
-        connection: Option<Connection>,
+        mut connection: Option<Connection>,
         patience: Option<&String>,
     ) -> Results {
-        if Instant::now() >= end {
-            return vec![Err(CallFailure::NotExecuted); users.len()];
-        }
-        let failed = match self.insert_together(users, connection, patience) {
-            Ok(results) => return results,
-            Err(failed) => failed,
-        };
+        let mut results = vec![Err(CallFailure::NotExecuted); users.len()];
+        let mut parts = VecDeque::new();
+        parts.push_back(0..users.len());
+        while let Some(part) = parts.pop_front()
+            && Instant::now() < end
+        {
+            let failed =
+                match self.insert_together(&users[part.clone()], connection.take(), patience) {
+                    Ok(inserted) => {
+                        results[part].copy_from_slice(&inserted);
+                        continue;
+                    }
+                    Err(failed) => failed,
+                };
 
-        let fault_of_a_row = match failed.cause {
-            StatementError::ConstraintViolation => InsertOutcome::Refused,
-            StatementError::LockTimeout => InsertOutcome::Contended,
-            _ => return vec![Err(failed.into()); users.len()],
-        };
-        match users {
-            _ if failed.may_have_written => vec![Err(failed.into()); users.len()],
-            [_] => vec![Ok(fault_of_a_row)],
-            _ => {
-                let parts = users.chunks(users.len().div_ceil(PARTS));
-                parts
-                    .flat_map(|part| self.insert_within(end, part, None, patience))
-                    .collect()
+            let fault_of_a_row = match failed.cause {
+                _ if failed.may_have_written => None,
+                StatementError::ConstraintViolation => Some(InsertOutcome::Refused),
+                StatementError::LockTimeout => Some(InsertOutcome::Contended),
+                _ => None,
+            };
+            match fault_of_a_row {
+                None => results[part].fill(Err(failed.into())),
+                Some(fault) if part.len() == 1 => results[part].fill(Ok(fault)),
+                Some(_) => {
+                    let size = part.len().div_ceil(PARTS);
+                    let starts = part.clone().step_by(size);
+                    parts.extend(starts.map(|start| start..part.end.min(start + size)));
+                }
             }
         }
+        results
     }
 
     /// Attempts a batch until its outcome is known, or cannot be found out.
@@ -152,7 +163,7 @@ impl Store {
         let mut has_written = false;
         let insert = |client: &mut Client, statements: &Statements| {
             let all = |outcome| Ok(vec![Ok(outcome); batch.users.len()]);
-            // Not after an attempt before, whose rows may be there.
+            // Not after an attempt that may have written: its own rows would stand in the way.
             if !may_have_written
                 && let Some(outcome) = self.insert_as_expected(batch, client, statements)?
             {

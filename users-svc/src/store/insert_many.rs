@@ -1,4 +1,4 @@
-//! Insertion of the users of calls that have many each.
+//! Inserts the users of `createUsers` calls, some calls at a time.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,7 +22,8 @@ impl Store {
         calls.iter().map(results_of).collect()
     }
 
-    /// Inserts users, of whom the first gets an id that several have: the others come after all firsts.
+    /// Inserts users so that of those with the same id the first one gets it. A batch inserts in the order of e-mail
+    /// addresses, so the later ones are a batch of their own.
     fn insert_in_order(
         &self,
         connection: Result<Connection, StatementError>,

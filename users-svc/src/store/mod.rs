@@ -38,6 +38,7 @@ pub struct Store {
     timeout: Duration,
     /// Whether the server could not carry out the last insert, for example because its disk is full.
     is_insert_failing: AtomicBool,
+    /// What the next batch probably holds.
     expected: Expectation,
 }
 

@@ -13,11 +13,11 @@ const INSERT_SKIPPING_CONFLICTS: &str = "INSERT INTO users (id, email, name) \
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) ON CONFLICT DO NOTHING RETURNING id";
 
 /// Inserts all users or, where there is a conflict, none. It is faster where there is none: it neither looks into the
-/// unique indexes before it writes, nor writes to the WAL that it has taken its place in them.
+/// unique indexes before it writes, nor logs that each speculative insertion is confirmed.
 const INSERT_NEW: &str = "SELECT insert_new_users($1, $2, $3)";
 
-/// [`INSERT_SKIPPING_CONFLICTS`] for one user, which waits longer for a row that someone else is writing. The setting holds for
-/// this statement only, also behind a pooler of transactions.
+/// [`INSERT_SKIPPING_CONFLICTS`] for one user, which waits longer for a row that someone else is writing. The
+/// setting holds for this statement only, also behind a pooler of transactions.
 const INSERT_PATIENTLY: &str = "INSERT INTO users (id, email, name) \
     SELECT id, email, name FROM unnest($1::uuid[], $2::text[], $3::text[]) AS new (id, email, name), \
     set_config('lock_timeout', $4, true) ON CONFLICT DO NOTHING RETURNING id";
@@ -33,11 +33,12 @@ const SELECT_CONFLICTS: &str = "SELECT id, email, name, CASE \
     THEN pg_logical_emit_message(true, 'users', 'replay') END \
     FROM users WHERE id = ANY($1) OR lower(email COLLATE \"C\") = ANY($2)";
 
-/// The same by the ids alone, which is enough where they tell all.
+/// [`SELECT_CONFLICTS`] by id only: a replay is found by its id. No insert comes before it, so it finds nothing on a
+/// server that takes none, and that may no longer be the primary.
 const SELECT_REPLAYS: &str = "SELECT id, email, name, CASE \
     WHEN current_setting('synchronous_standby_names') <> '' \
     THEN pg_logical_emit_message(true, 'users', 'replay') END \
-    FROM users WHERE id = ANY($1)";
+    FROM users WHERE id = ANY($1) AND current_setting('transaction_read_only') = 'off'";
 
 const SELECT_BY_ID: &str = "SELECT id, email, name FROM users WHERE id = ANY($1)";
 

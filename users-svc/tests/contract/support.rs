@@ -149,6 +149,13 @@ pub enum CreateAnswer {
     Failed(ErrorKind),
 }
 
+/// What became of a call for many users as a whole, when no user has an outcome.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ManyError {
+    Invalid(Vec<String>),
+    Failed(ErrorKind),
+}
+
 pub type Page = Result<(Vec<User>, String), Vec<String>>;
 
 impl Client {
@@ -177,12 +184,11 @@ impl Client {
         decode_answer(response.get().unwrap())
     }
 
-    /// Creates users, of which each is an id, an e-mail address and a name. Fails with the faults of the request as
-    /// a whole.
+    /// Creates users, of which each is an id, an e-mail address and a name.
     pub async fn create_many(
         &self,
         new: &[(&str, &str, &str)],
-    ) -> Result<Vec<CreateAnswer>, Vec<String>> {
+    ) -> Result<Vec<CreateAnswer>, ManyError> {
         let mut request = self.0.create_users_request();
         let mut list = request.get().init_users(new.len().try_into().unwrap());
         for (i, (id, email, name)) in (0..).zip(new) {
@@ -193,7 +199,7 @@ impl Client {
         }
         let response = match request.send().promise.await {
             Ok(response) => response,
-            Err(error) => return Ok(vec![CreateAnswer::Failed(error.kind); new.len()]),
+            Err(error) => return Err(ManyError::Failed(error.kind)),
         };
         let decode = |result: create_users_result::Reader| match result.which().unwrap() {
             create_users_result::Done(done) => decode_answer(done.unwrap()),
@@ -204,7 +210,9 @@ impl Client {
             create_users_response::Results(results) => {
                 Ok(results.unwrap().iter().map(decode).collect())
             }
-            create_users_response::Invalid(faults) => Err(fields(faults.unwrap())),
+            create_users_response::Invalid(faults) => {
+                Err(ManyError::Invalid(fields(faults.unwrap())))
+            }
         }
     }
 

@@ -45,7 +45,7 @@ pub struct Import {
     /// The file; `-`: standard input.
     file: PathBuf,
     /// Calls in flight at once, of up to 500 rows each.
-    #[arg(long, default_value_t = 4, value_name = "CALLS", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 4, value_name = "CALLS", value_parser = clap::value_parser!(u16).range(1..=4))]
     in_flight: u16,
     /// File to write the rows to that were not stored. It has the columns of the imported file, and line, outcome and
     /// reason. Mend it, and import it: those three are read over. It replaces that of an import before, and no other
@@ -162,7 +162,12 @@ async fn take_settled(
     loop {
         let fault = tokio::select! {
             settled = settled.next() => match settled {
-                Some(Ok(rows)) => report.add(&rows, settler.progress),
+                Some(Ok(rows)) => {
+                    if !report.add(&rows, settler.progress) {
+                        settler.stop.cancel();
+                    }
+                    None
+                }
                 Some(Err(error)) => Some(Stop {
                     why: format!("cannot read on: {error}"),
                     status: status::FAILED,

@@ -44,9 +44,13 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Whether the next line has been read already, so that nobody waits for it.
+    /// Whether the next line that is not blank has been read already, so that nobody waits for it.
     pub fn has_next_line(&self) -> bool {
-        !self.ahead.is_empty() || self.input.buffer().contains(&b'\n')
+        let ends_line = |byte: &u8| matches!(byte, b'\n' | b'\r');
+        let read = self.input.buffer();
+        let text = read.iter().position(|byte| !ends_line(byte));
+        text.is_some_and(|text| read[text..].iter().any(ends_line))
+            || self.ahead.iter().any(|line| line != b"\n")
     }
 
     /// Reads the next record that is not a blank line; `None` at the end of the file.

@@ -44,18 +44,17 @@ impl Report {
         }
     }
 
-    /// Counts rows, and writes or shows those that were refused. Returns why the import cannot go on after them.
-    pub fn add(&mut self, rows: &[SettledRow], progress: &Progress) -> Option<Stop> {
-        let mut reasons = rows.iter().filter_map(|row| self.add_row(row, progress));
-        let first = reasons.next();
-        // A row that may have been written counts for more.
-        let unknown = reasons.filter(|stop| stop.status == status::UNKNOWN).last();
-        match (first, unknown) {
-            (Some(first), Some(unknown)) if first.status != status::UNKNOWN => Some(unknown),
-            (first, _) => first,
+    /// Counts rows, and writes or shows those that were refused. Returns whether the import can go on after them.
+    pub fn add(&mut self, rows: &[SettledRow], progress: &Progress) -> bool {
+        for row in rows {
+            if let Some(stop) = self.add_row(row, progress) {
+                self.stop(stop);
+            }
         }
+        self.stopped.is_none()
     }
 
+    /// Returns why the import cannot go on after the row.
     fn add_row(&mut self, row: &SettledRow, progress: &Progress) -> Option<Stop> {
         if !row.is_settled() {
             self.unsettled += 1;

@@ -16,8 +16,8 @@ use crate::status;
 /// The first pause before a row is tried again that the service could not take, and the longest one.
 const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// Calls in flight for one chunk when the service takes one user in each.
-const ONE_BY_ONE: usize = 256;
+/// Calls in flight for a chunk at a service that has no `createUsers`.
+const SINGLE_CALLS: usize = 256;
 
 /// A row, and what became of it.
 pub struct SettledRow {
@@ -44,11 +44,8 @@ impl Settler<'_> {
     /// Creates the users of rows. While the service is away or overloaded, tries again for as long as
     /// `patience`, or until the import stops: their ids make that safe.
     pub async fn settle(&self, rows: Vec<Row>) -> Vec<SettledRow> {
-        let count = rows.len();
-        self.in_flight.set(self.in_flight.get() + count);
         let users: Vec<NewUser> = rows.iter().flat_map(|row| row.user.clone()).collect();
         let mut outcomes = self.create(&users).await.into_iter();
-        self.in_flight.set(self.in_flight.get() - count);
         let settle = |row: Row| {
             let unknown = || Outcome::from(CallError::OutcomeUnknown(String::new()));
             SettledRow {
@@ -63,10 +60,14 @@ impl Settler<'_> {
     /// Creates users. The outcomes are in their order.
     async fn create(&self, users: &[NewUser]) -> Vec<Outcome> {
         let end = Instant::now() + self.patience;
+        let mut in_flight = InFlight::new(&self.in_flight, users.len());
         let mut backoff = Backoff::new(RETRY_PAUSE.0, RETRY_PAUSE.1);
         let outcomes = self.attempt(users).await.into_iter();
         let mut attempted: Vec<Attempted> = outcomes.map(Attempted::once).collect();
-        while let Some(why) = attempted.iter().find_map(Attempted::why_again) {
+
+        while let Some(why) = attempted.iter().find_map(Attempted::retry_reason) {
+            let unsettled = attempted.iter().filter(|a| a.retry_reason().is_some());
+            in_flight.set(unsettled.count());
             let pause = backoff.next_pause();
             if Instant::now() + pause > end {
                 break;
@@ -75,11 +76,13 @@ impl Settler<'_> {
             if self.stop.run_until_cancelled(sleep(pause)).await.is_none() {
                 break;
             }
+
             let pairs = attempted.iter_mut().zip(users);
-            let pairs = pairs.filter(|(attempted, _)| attempted.why_again().is_some());
+            let pairs = pairs.filter(|(attempted, _)| attempted.retry_reason().is_some());
             let (again, users): (Vec<_>, Vec<NewUser>) = pairs
                 .map(|(attempted, user)| (attempted, user.clone()))
                 .unzip();
+
             let latest = self.attempt(&users).await;
             for (attempted, latest) in again.into_iter().zip(latest) {
                 attempted.add(latest);
@@ -97,10 +100,34 @@ impl Settler<'_> {
         };
         let settled = stream::iter(results.into_iter().zip(users)).map(settle);
         settled
-            .buffered(ONE_BY_ONE)
+            .buffered(SINGLE_CALLS)
             .map(Outcome::from)
             .collect()
             .await
+    }
+}
+
+/// How many users of a chunk are not settled, as a part of those of all chunks.
+struct InFlight<'a> {
+    all: &'a Cell<usize>,
+    count: usize,
+}
+
+impl<'a> InFlight<'a> {
+    fn new(all: &'a Cell<usize>, count: usize) -> Self {
+        all.update(|all| all + count);
+        Self { all, count }
+    }
+
+    fn set(&mut self, count: usize) {
+        self.all.update(|all| all - self.count + count);
+        self.count = count;
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 
@@ -119,8 +146,8 @@ impl Attempted {
         }
     }
 
-    /// Why it is to be attempted again, if it is.
-    fn why_again(&self) -> Option<String> {
+    /// Why it must be attempted again; `None` when it is settled.
+    fn retry_reason(&self) -> Option<String> {
         match &self.outcome {
             Outcome::Unavailable { .. } | Outcome::Unknown { .. } => {
                 let last = self.last_failure.clone();

@@ -11,7 +11,7 @@ use super::session::user_at;
 
 tests_of_clients_of_this_contract! {
     conformance::users_created_in_one_call_have_the_outcome_that_its_attempts_allow,
-    conformance::each_user_of_a_call_has_the_outcome_that_the_service_says,
+    conformance::each_user_of_a_call_has_an_outcome_of_its_own,
     create_many::each_of_many_users_has_its_own_outcome_and_all_others_are_stored,
 }
 
@@ -81,7 +81,7 @@ fn check_long_users(client: &Client) {
     not(has_python_venv),
     ignore = "needs python3 with venv; on Debian: apt-get install python3-venv"
 )]
-fn first_published_contract_has_no_such_method() {
+fn create_many_is_unimplemented_in_the_first_published_contract() {
     let addr = scripted::start(&[Step::Creates]);
     let mut session = Client::of_first_published_contract().session(&addr);
 

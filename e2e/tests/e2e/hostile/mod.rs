@@ -3,6 +3,7 @@
 mod calls;
 mod connections;
 mod directories;
+mod many_users;
 mod memory;
 mod messages;
 pub mod raw;

@@ -21,6 +21,7 @@ pub const GET_USER: u16 = 1;
 pub const LIST_USERS: u16 = 2;
 pub const HEALTH: u16 = 3;
 pub const DIRECTORY: u16 = 5;
+pub const CREATE_USERS: u16 = 6;
 pub const NO_METHOD: u16 = 999;
 
 /// The question of the bootstrap with which every peer begins.

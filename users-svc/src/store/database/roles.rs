@@ -12,7 +12,7 @@ const MISSING_GRANTS: &str = "SELECT format('GRANT %s TO %I', rights, $1) \
         ('SELECT, INSERT ON users', \
             has_table_privilege($1::name, 'users', 'SELECT') \
             AND has_table_privilege($1::name, 'users', 'INSERT')), \
-        ('EXECUTE ON FUNCTION insert_new_users', \
+        ('EXECUTE ON FUNCTION insert_new_users(uuid[], text[], text[])', \
             has_function_privilege($1::name, 'insert_new_users(uuid[], text[], text[])', 'EXECUTE')), \
         ('SELECT ON refinery_schema_history', \
             has_table_privilege($1::name, 'refinery_schema_history', 'SELECT')) \

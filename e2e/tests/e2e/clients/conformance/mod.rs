@@ -60,7 +60,7 @@ pub fn users_created_in_one_call_have_the_outcome_that_its_attempts_allow(client
     });
 }
 
-pub fn each_user_of_a_call_has_the_outcome_that_the_service_says(client: &Client) {
+pub fn each_user_of_a_call_has_an_outcome_of_its_own(client: &Client) {
     const SCRIPTS: [(&[Step], &str); 2] = [
         (
             &[AnswersEachItsOwn],
