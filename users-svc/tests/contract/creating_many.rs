@@ -1,5 +1,7 @@
 //! What `createUsers` promises: each user has what its own `createUser` would have.
 
+use std::time::Duration;
+
 use capnp::ErrorKind;
 use futures::future::join_all;
 
@@ -183,4 +185,42 @@ fn call_in_which_every_user_fails_fails_as_a_whole() {
             [CreateAnswer::Failed(ErrorKind::Overloaded), faults]
         );
     });
+}
+
+/// The log of the server is read by more people than its tables.
+#[test]
+fn conflicts_leave_no_line_in_the_log_of_the_server() {
+    let service = Service::start();
+    service.call(async |users| {
+        for _ in 0..3 {
+            users.create("", "jane@secret.example.com", "Jane").await;
+            let rows = [("", "jane@secret.example.com", "Jane"), ("", "x@b.io", "X")];
+            users.create_many(&rows).await.unwrap();
+            // Longer than a conflict is expected for.
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+        }
+    });
+    let data: String = (service.sql().query_one("SHOW data_directory", &[]).unwrap()).get(0);
+    let log = std::fs::read_to_string(format!("{data}/../postgres.log")).unwrap();
+    assert!(log.contains("ready to accept connections"), "{log}");
+    assert!(!log.contains("secret.example.com"), "{log}");
+}
+
+/// A trigger may drop rows without an error.
+#[test]
+fn user_that_a_trigger_drops_is_not_acknowledged() {
+    let service = Service::start();
+    let trigger = "CREATE FUNCTION drop_row() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN \
+         IF new.name = ''drop'' THEN RETURN NULL; END IF; RETURN new; END'; \
+         CREATE TRIGGER t BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION drop_row()";
+    service.sql().batch_execute(trigger).unwrap();
+    service.call(async |users| {
+        let rows = [("", "a@b.io", "keep"), ("", "b@b.io", "drop")];
+        let answers = users.create_many(&rows).await.unwrap();
+        assert!(matches!(answers[0], CreateAnswer::New(_)), "{answers:?}");
+        assert_eq!(answers[1], CreateAnswer::Failed(ErrorKind::Overloaded));
+        let alone = users.create("", "c@b.io", "drop").await;
+        assert_eq!(alone, CreateAnswer::Failed(ErrorKind::Overloaded));
+    });
+    assert_eq!(service.rows(), 1);
 }
