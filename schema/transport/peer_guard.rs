@@ -86,10 +86,15 @@ impl PeerGuard {
     /// a time, and none while the peer does not read.
     pub async fn large_answer(&self) -> Option<SemaphorePermit<'_>> {
         let permit = self.large_answers.acquire().await.ok();
+        self.reads_answers().await;
+        permit
+    }
+
+    /// Completes when the peer has read enough of the answers it has.
+    pub async fn reads_answers(&self) {
         while self.queue.len() >= SEND_QUEUE_LIMIT {
             self.queue.released.notified().await;
         }
-        permit
     }
 
     /// Completes when the next message may be read. A peer that does not read its answers, or asks faster

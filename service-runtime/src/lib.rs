@@ -2,7 +2,6 @@
 //! neither HTTP nor users.
 
 mod admin;
-mod allocator;
 mod dotenv;
 pub mod health;
 pub mod limits;

@@ -187,10 +187,13 @@ impl Calls {
     pub async fn many_users(&self, deadline: Instant) -> Result<ManyUsers<'_>, CallFailure> {
         let of_connection = self.for_many.try_acquire();
         let of_connection = of_connection.map_err(|_| CallFailure::NotExecuted)?;
-        let answer = self.large_answer(deadline).await?;
-        match timeout_at(deadline, self.admission.decoded_calls.acquire()).await {
+        let of_process = async {
+            self.guard.reads_answers().await;
+            self.admission.decoded_calls.acquire().await
+        };
+        match timeout_at(deadline, of_process).await {
             Ok(Ok(of_process)) => Ok(ManyUsers {
-                _permits: (of_connection, answer, of_process),
+                _permits: (of_connection, of_process),
             }),
             _ => Err(CallFailure::NotExecuted),
         }
@@ -251,11 +254,7 @@ impl Calls {
 
 /// The permits of a call that creates many users.
 pub struct ManyUsers<'a> {
-    _permits: (
-        SemaphorePermit<'a>,
-        Option<SemaphorePermit<'a>>,
-        SemaphorePermit<'a>,
-    ),
+    _permits: (SemaphorePermit<'a>, SemaphorePermit<'a>),
 }
 
 /// Begins the span of a call (OpenTelemetry semantic conventions for RPC).
