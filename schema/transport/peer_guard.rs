@@ -86,12 +86,12 @@ impl PeerGuard {
     /// a time, and none while the peer does not read.
     pub async fn large_answer(&self) -> Option<SemaphorePermit<'_>> {
         let permit = self.large_answers.acquire().await.ok();
-        self.reads_answers().await;
+        self.caught_up().await;
         permit
     }
 
-    /// Completes when the peer has read enough of the answers it has.
-    pub async fn reads_answers(&self) {
+    /// Completes when the peer has read enough of its answers for more to come.
+    pub async fn caught_up(&self) {
         while self.queue.len() >= SEND_QUEUE_LIMIT {
             self.queue.released.notified().await;
         }

@@ -1,5 +1,5 @@
-//! The network of a caller, whose messages begin small: for each call, capnp-rpc 0.27 reserves 8 KiB, sets them to zero, and
-//! uses some hundred bytes.
+//! The network of a caller, whose messages begin small: for each call, capnp-rpc 0.27 reserves 8 KiB, sets them to
+//! zero, and uses some hundred bytes.
 
 use capnp::Error;
 use capnp::capability::Promise;

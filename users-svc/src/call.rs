@@ -182,13 +182,13 @@ impl Calls {
         permit.map_err(|_| CallFailure::NotExecuted)
     }
 
-    /// Completes when the users of a call for many may be decoded, which must be over when the permits are dropped. Fails
-    /// at its `deadline`, and at once when there are too many such calls on the connection.
+    /// Completes when the users of a call for many may be decoded, which must be over when the permits are dropped.
+    /// Fails at its `deadline`, and at once when there are too many such calls on the connection.
     pub async fn many_users(&self, deadline: Instant) -> Result<ManyUsers<'_>, CallFailure> {
         let of_connection = self.for_many.try_acquire();
         let of_connection = of_connection.map_err(|_| CallFailure::NotExecuted)?;
         let of_process = async {
-            self.guard.reads_answers().await;
+            self.guard.caught_up().await;
             self.admission.decoded_calls.acquire().await
         };
         match timeout_at(deadline, of_process).await {

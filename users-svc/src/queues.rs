@@ -127,8 +127,8 @@ impl QueueHandles {
         }
     }
 
-    /// Stores many users, each with an outcome or a failure of its own, in their order. One that someone else is writing
-    /// is not waited for: it is [`InsertOutcome::Contended`].
+    /// Stores many users, each with an outcome or a failure of its own, in their order. One that someone else is
+    /// writing is not waited for: it is [`InsertOutcome::Contended`].
     pub async fn insert_many(
         &self,
         users: &Arc<[NewUser]>,

@@ -47,7 +47,8 @@ pub struct Settings {
     pub database_migrate_url: Option<SecretString>,
 
     /// Connections to PostgreSQL. At most half of them write for `createUser` at the same time, and a
-    /// quarter for `createUsers`. More writers make smaller batches; too few leave the server's disk idle between commits.
+    /// quarter for `createUsers`. More writers make smaller batches; too few leave the server's disk
+    /// idle between commits.
     #[arg(long, env = "DATABASE_POOL_SIZE", default_value = "4", value_parser = number(1..=1000))]
     pub database_pool_size: usize,
 

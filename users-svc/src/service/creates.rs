@@ -9,7 +9,7 @@ use users_rpc::users_capnp::users::{
 use users_rpc::users_capnp::{create_user_response, create_users_result, new_user};
 
 use super::messages::{
-    CallContext, FieldError, check_count, len, read_new_user, set_field_errors, set_user,
+    CallContext, FieldError, check_count, len, read_new_user, set_field_errors, set_new_user,
 };
 use crate::call::{Calls, Interface};
 use crate::outcome::{BatchResults, CallFailure, InsertOutcome};
@@ -105,25 +105,22 @@ impl CheckedUsers {
         let mut inserted = self.valid.iter().zip(inserted);
         for (i, fault) in (0..).zip(self.faults) {
             let mut result = results.reborrow().get(i);
-            let failure = match fault {
-                Some(errors) => {
-                    let done = result.reborrow().init_done();
-                    set_field_errors(done.init_invalid(len(&errors)), &errors);
-                    None
+            let done = result.reborrow().init_done();
+            if let Some(errors) = fault {
+                set_field_errors(done.init_invalid(len(&errors)), &errors);
+                continue;
+            }
+
+            let known = match inserted.next() {
+                Some((new, inserted)) => {
+                    inserted.and_then(|outcome| set_outcome(done, outcome, new))
                 }
-                None => match inserted.next() {
-                    Some((new, inserted)) => {
-                        let done =
-                            |outcome| set_outcome(result.reborrow().init_done(), outcome, new);
-                        inserted.and_then(done).err()
-                    }
-                    None => Some(CallFailure::OutcomeUnknown),
-                },
+                None => Err(CallFailure::OutcomeUnknown),
             };
-            match failure {
-                None => {}
-                Some(CallFailure::NotExecuted) => result.set_overloaded(()),
-                Some(CallFailure::OutcomeUnknown) => result.set_failed(()),
+            match known {
+                Ok(()) => {}
+                Err(CallFailure::NotExecuted) => result.set_overloaded(()),
+                Err(CallFailure::OutcomeUnknown) => result.set_failed(()),
             }
         }
     }
@@ -147,8 +144,7 @@ fn set_outcome(
     match outcome {
         InsertOutcome::Created | InsertOutcome::Replayed => {
             response.set_replayed(outcome == InsertOutcome::Replayed);
-            let (email, name) = (new.email.as_str(), new.name.as_str());
-            set_user(response.init_user(), new.id.uuid(), email, name);
+            set_new_user(response.init_user(), new);
         }
         InsertOutcome::EmailTaken => response.set_email_taken(()),
         InsertOutcome::IdConflict => response.set_id_conflict(()),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use users_rpc::users_capnp::{call_context, field_error, user};
 use uuid::Uuid;
 
-use crate::user::{Email, Name, NewUser, RuleViolation, UserId};
+use crate::user::{Email, Name, NewUser, RuleViolation, User, UserId};
 
 /// The longest that a call may take when its caller sets no limit, and the most it may ask for.
 const MAX_TIMEOUT: Duration = Duration::from_secs(30);
@@ -124,7 +124,21 @@ fn read_field<T>(
         .map_err(|violation| FieldError::new(field, violation.0))
 }
 
-pub fn set_user(mut builder: user::Builder, id: Uuid, email: &str, name: &str) {
+pub fn set_user(builder: user::Builder, user: &User) {
+    set_fields(builder, user.id, &user.email, &user.name);
+}
+
+/// The same for a user that has just been stored.
+pub fn set_new_user(builder: user::Builder, new: &NewUser) {
+    set_fields(
+        builder,
+        new.id.uuid(),
+        new.email.as_str(),
+        new.name.as_str(),
+    );
+}
+
+fn set_fields(mut builder: user::Builder, id: Uuid, email: &str, name: &str) {
     let mut buffer = Uuid::encode_buffer();
     builder.set_id(&*id.hyphenated().encode_lower(&mut buffer));
     builder.set_email(email);

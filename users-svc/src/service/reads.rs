@@ -37,7 +37,7 @@ impl Reads {
                 _ => None,
             };
             match found {
-                Some(user) => set_user(results.get().init_user(), user.id, &user.email, &user.name),
+                Some(user) => set_user(results.get().init_user(), &user),
                 None => results.get().set_not_found(()),
             }
             Ok(())
@@ -65,7 +65,7 @@ impl Reads {
                 _ => None,
             };
             match found {
-                Some(user) => set_user(results.get().init_user(), user.id, &user.email, &user.name),
+                Some(user) => set_user(results.get().init_user(), &user),
                 None => results.get().set_not_found(()),
             }
             Ok(())
@@ -106,7 +106,7 @@ impl Reads {
             }
             let mut list = page.init_users(len(&users));
             for (i, user) in (0..).zip(&users) {
-                set_user(list.reborrow().get(i), user.id, &user.email, &user.name);
+                set_user(list.reborrow().get(i), user);
             }
             Ok(())
         };

@@ -96,10 +96,9 @@ impl Store {
                     Err(failed) => failed,
                 };
 
-            let fault_of_a_row = match failed.cause {
-                _ if failed.may_have_written => None,
-                StatementError::ConstraintViolation => Some(InsertOutcome::Refused),
-                StatementError::LockTimeout => Some(InsertOutcome::Contended),
+            let fault_of_a_row = match (failed.may_have_written, failed.cause) {
+                (false, StatementError::ConstraintViolation) => Some(InsertOutcome::Refused),
+                (false, StatementError::LockTimeout) => Some(InsertOutcome::Contended),
                 _ => None,
             };
             match fault_of_a_row {
