@@ -1,22 +1,15 @@
 //! Peers whose calls have as many users as a message can carry.
 
-use std::io::Write as _;
-
 use users_rpc::users_capnp::create_users_request;
 
 use super::memory::{
-    MAX_DELAY, MAX_DELAY_IN_CROWD_ON_HUNG_DATABASE, MAX_GROWTH, MAX_TOTAL_GROWTH, withstand,
-    withstand_flood, withstand_flood_on_hung_database,
+    MAX_DELAY_IN_CROWD, MAX_TOTAL_GROWTH, withstand_flood, withstand_flood_on_hung_database,
+    withstand_on_hung_database,
 };
-use super::raw::{BOOTSTRAP, CREATE_USERS, answer, call, connect, discard_answers, flood};
-use e2e::System;
+use super::raw::{BOOTSTRAP, CREATE_USERS, call, connect, discard_answers, flood};
 
 /// Users of a call, as many as the contract allows.
 const USERS: u32 = 500;
-
-/// MB beside what one peer costs, for the batches that all peers share: their rows, and the buffers of the threads and
-/// connections that insert them.
-const SHARED: u64 = 4;
 
 /// A call whose users have e-mail addresses that end in `domain`. It has 116 KiB.
 fn create_users(question: u32, domain: &str) -> Vec<u8> {
@@ -34,21 +27,8 @@ fn create_users(question: u32, domain: &str) -> Vec<u8> {
 
 #[test]
 fn calls_that_create_many_users_cost_bounded_memory() {
-    let system = System::start();
-    // Some of it stays after the first calls, whoever makes them.
-    for _ in 0..4 {
-        let mut peer = connect(system.users_addr);
-        let calls = (1..=4).flat_map(|question| create_users(question, "@example.com"));
-        peer.write_all(&calls.collect::<Vec<_>>()).unwrap();
-        answer(&mut peer, 4, |_| ());
-    }
-    withstand(&system, MAX_GROWTH + SHARED, MAX_DELAY, |addr| {
-        let mut peer = connect(addr);
-        discard_answers(&peer);
-        flood(&mut peer, 10_000, |question| {
-            create_users(question, "@hostile.example.com")
-        });
-        peer
+    withstand_flood(10_000, |question| {
+        create_users(question, "@hostile.example.com")
     });
 }
 
@@ -66,27 +46,16 @@ fn calls_for_many_users_that_wait_for_the_database_cost_bounded_memory() {
 
 #[test]
 fn calls_for_many_users_of_many_peers_cost_bounded_memory_together() {
-    let system = System::start();
-    let mut sql = system.sql();
-    let mut transaction = sql.transaction().unwrap();
-    transaction.batch_execute("LOCK TABLE users").unwrap();
-    let calls: Vec<u8> = (1..=20)
-        .flat_map(|question| create_users(question, "@hostile.example.com"))
-        .collect();
-    withstand(
-        &system,
-        MAX_TOTAL_GROWTH,
-        MAX_DELAY_IN_CROWD_ON_HUNG_DATABASE,
-        |addr| {
-            // Without the common limit, 200 times 2 MB, and three times as much for what is made of them.
-            let peer = |_| {
-                let mut peer = connect(addr);
-                discard_answers(&peer);
-                flood(&mut peer, 1, |_| calls.clone());
-                peer
-            };
-            (0..200).map(peer).collect::<Vec<_>>()
-        },
-    );
-    transaction.rollback().unwrap();
+    let calls = (1..=20).flat_map(|question| create_users(question, "@hostile.example.com"));
+    let calls: Vec<u8> = calls.collect();
+    withstand_on_hung_database(MAX_TOTAL_GROWTH, MAX_DELAY_IN_CROWD, |addr| {
+        // Without the common limit, 200 times 2 MB, and three times as much for what is made of them.
+        let peer = |_| {
+            let mut peer = connect(addr);
+            discard_answers(&peer);
+            flood(&mut peer, 1, |_| calls.clone());
+            peer
+        };
+        (0..200).map(peer).collect::<Vec<_>>()
+    });
 }
