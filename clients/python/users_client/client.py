@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import capnp
 
 from .address import Address
-from .many import create_in_calls, outcomes_of_rows, write_rows
 from .connection import Connection, Connector
 from .errors import Invalid, Revoked, Unavailable, Unimplemented, UnknownOutcome, UsersError
+from .many import create_in_calls, outcomes_of_rows, write_rows
 from .messages import REVOKED, Outcome, check_size, method, outcome_of_create, user_or_none
 from .schema import load_schema
 from .tls import TlsFiles

@@ -43,6 +43,7 @@ pub use client::UsersClient;
 pub use credentials::{ClientTls, CredentialFile};
 pub use endpoints::{Endpoints, ParseEndpointsError};
 pub use local::LocalClient;
+pub use many::MAX_USERS;
 pub use resolver::Resolver;
 pub use types::{
     CallError, CallOptions, CreateOutcome, FieldError, ListOutcome, NewUser, Result, User,

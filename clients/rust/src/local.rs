@@ -19,7 +19,7 @@ use crate::types::{CallOptions, CreateOutcome, FieldError, ListOutcome, NewUser,
 
 /// Bytes of the texts of a request, in all. The contract says so ("Limits"): a longer message would cost the
 /// connection, and with it every other call.
-pub const MAX_TEXT_BYTES: usize = 96 * 1024;
+const MAX_TEXT_BYTES: usize = 96 * 1024;
 /// Longest `traceparent` that is sent; those of today have 55 bytes.
 const MAX_TRACEPARENT: usize = 512;
 

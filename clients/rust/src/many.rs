@@ -1,6 +1,7 @@
 //! Creating many users: how they are packed into calls, and what became of each.
 
 use capnp::struct_list;
+use tokio::time::{Instant, timeout};
 use users_rpc::users_capnp::{create_users_response, create_users_result, new_user};
 use uuid::Uuid;
 
@@ -10,7 +11,7 @@ use crate::retry::{Attempt, Effect};
 use crate::types::{CallError, CallOptions, CreateOutcome, NewUser, Result};
 
 /// Users that one call creates at most (the contract).
-const MAX_USERS: usize = 500;
+pub const MAX_USERS: usize = 500;
 /// Bytes of their texts, in all (the contract): less than other requests may have, as each text takes up to 16 bytes
 /// more in the message.
 const MAX_USERS_TEXT_BYTES: usize = 88 * 1024;
@@ -53,6 +54,13 @@ impl LocalClient {
         new: &[NewUser],
         options: &CallOptions,
     ) -> Result<Results> {
+        let begin = Instant::now();
+        let turn = timeout(options.timeout, self.0.for_many.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            let why = "as many calls for many users as allowed are in flight";
+            return Err(CallError::NotExecuted(why.into()));
+        };
+
         let send = |users: &UsersCapability, attempt: Attempt| {
             let mut request = users.create_users();
             let mut params = request.get();
@@ -61,7 +69,8 @@ impl LocalClient {
             let (response, count) = (request.send().promise, new.len());
             async move { decode_results(response.await?.get()?, count, &attempt) }
         };
-        self.0.call(Effect::Write, options.timeout, send).await
+        let left = options.timeout.saturating_sub(begin.elapsed());
+        self.0.call(Effect::Write, left, send).await
     }
 }
 

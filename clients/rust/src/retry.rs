@@ -21,6 +21,8 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 /// Calls in flight on one link. A service refuses more on a connection, and reads on only when it has answered
 /// some, so that a health check behind them would wait as well.
 const MAX_CALLS_PER_LINK: usize = 1024;
+/// The same of calls that create many users. One that is refused would have the replica avoided.
+const MAX_CALLS_FOR_MANY: usize = 4;
 /// The part of a call's time that the service does not get, between these limits: enough for the service's
 /// own "dropped" to arrive on a busy machine, so that what was not carried out is not reported as unknown.
 const ANSWER_RESERVE: u32 = 10;
@@ -68,6 +70,8 @@ pub struct RetryingCaller {
     pub balancer: Rc<Balancer>,
     /// Limits the calls that run at once, over all threads that share it.
     in_flight: Arc<Semaphore>,
+    /// Limits those that create many users.
+    pub for_many: Semaphore,
     budget: RetryBudget,
 }
 
@@ -76,6 +80,7 @@ impl RetryingCaller {
         Self {
             balancer,
             in_flight,
+            for_many: Semaphore::new(MAX_CALLS_FOR_MANY),
             budget: RetryBudget::new(),
         }
     }

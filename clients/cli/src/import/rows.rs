@@ -6,14 +6,12 @@ use std::thread;
 use anyhow::Context as _;
 use csv::{ByteRecord, ErrorKind, StringRecord};
 use tokio::sync::mpsc;
-use users_client::NewUser;
+use users_client::{MAX_USERS, NewUser};
 
 use super::header::{Header, parse};
 use super::records::{Record, Records};
 use crate::user::UserFields;
 
-/// Rows that go together: as many as one call takes, or fewer where the next one has to be waited for.
-const CHUNK: usize = 500;
 /// Chunks that are read ahead of the calls.
 const READ_AHEAD: usize = 4;
 
@@ -57,19 +55,20 @@ pub fn read(input: impl Read + Send + 'static) -> anyhow::Result<(Header, Rows)>
     Ok((header, rows))
 }
 
-/// Reads and sends a chunk. Returns `None` when it is the last one that is wanted.
+/// Reads and sends a chunk: as many rows as one call takes, or fewer where the next one has to be waited for. Returns
+/// `None` when it is the last one that is wanted.
 fn send_chunk(
     records: &mut Records<impl Read>,
     mut read_row: impl FnMut(Record) -> Row,
     chunks: &mpsc::Sender<io::Result<Vec<Row>>>,
 ) -> Option<()> {
-    let mut chunk = Vec::with_capacity(CHUNK);
+    let mut chunk = Vec::with_capacity(MAX_USERS);
     let end = loop {
         match records.next() {
             Ok(Some(record)) => chunk.push(read_row(record)),
             end => break Some(end),
         }
-        if chunk.len() == CHUNK || !records.has_next_line() {
+        if chunk.len() == MAX_USERS || !records.has_next_line() {
             break None;
         }
     };

@@ -44,15 +44,19 @@ impl Settler<'_> {
     /// Creates the users of rows. While the service is away or overloaded, tries again for as long as
     /// `patience`, or until the import stops: their ids make that safe.
     pub async fn settle(&self, rows: Vec<Row>) -> Vec<SettledRow> {
-        let users: Vec<NewUser> = rows.iter().flat_map(|row| row.user.clone()).collect();
+        let mut users = Vec::with_capacity(rows.len());
+        let rows = rows.into_iter().map(|row| {
+            let user = row.user.map(|user| users.push(user));
+            (row.line, row.fields, user)
+        });
+        let rows: Vec<_> = rows.collect();
+
         let mut outcomes = self.create(&users).await.into_iter();
-        let settle = |row: Row| {
-            let unknown = || Outcome::from(CallError::OutcomeUnknown(String::new()));
-            SettledRow {
-                line: row.line,
-                fields: row.fields,
-                outcome: row.user.map(|_| outcomes.next().unwrap_or_else(unknown)),
-            }
+        let unknown = || Outcome::from(CallError::OutcomeUnknown("it has no outcome".into()));
+        let settle = |(line, fields, user): (_, _, Result<(), String>)| SettledRow {
+            line,
+            fields,
+            outcome: user.map(|()| outcomes.next().unwrap_or_else(unknown)),
         };
         rows.into_iter().map(settle).collect()
     }
@@ -66,7 +70,7 @@ impl Settler<'_> {
         let mut attempted: Vec<Attempted> = outcomes.map(Attempted::once).collect();
 
         while let Some(why) = attempted.iter().find_map(Attempted::retry_reason) {
-            let unsettled = attempted.iter().filter(|a| a.retry_reason().is_some());
+            let unsettled = attempted.iter().filter(|user| !user.is_settled());
             in_flight.set(unsettled.count());
             let pause = backoff.next_pause();
             if Instant::now() + pause > end {
@@ -78,7 +82,7 @@ impl Settler<'_> {
             }
 
             let pairs = attempted.iter_mut().zip(users);
-            let pairs = pairs.filter(|(attempted, _)| attempted.retry_reason().is_some());
+            let pairs = pairs.filter(|(attempted, _)| !attempted.is_settled());
             let (again, users): (Vec<_>, Vec<NewUser>) = pairs
                 .map(|(attempted, user)| (attempted, user.clone()))
                 .unzip();
@@ -146,15 +150,20 @@ impl Attempted {
         }
     }
 
+    fn is_settled(&self) -> bool {
+        !matches!(
+            self.outcome,
+            Outcome::Unavailable { .. } | Outcome::Unknown { .. }
+        )
+    }
+
     /// Why it must be attempted again; `None` when it is settled.
     fn retry_reason(&self) -> Option<String> {
-        match &self.outcome {
-            Outcome::Unavailable { .. } | Outcome::Unknown { .. } => {
-                let last = self.last_failure.clone();
-                Some(last.unwrap_or_else(|| self.outcome.message(FieldNames::Columns)))
-            }
-            _ => None,
-        }
+        let reason = || {
+            let last = self.last_failure.clone();
+            last.unwrap_or_else(|| self.outcome.message(FieldNames::Columns))
+        };
+        (!self.is_settled()).then(reason)
     }
 
     /// What two attempts to create the same user say together. Once one may have written, the outcome is
