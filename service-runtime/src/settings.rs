@@ -27,7 +27,7 @@ pub struct ProcessSettings {
     pub workers: usize,
 
     /// Connections open at once; further ones wait in the kernel's backlog. Too low turns clients
-    /// away, too high lets them use up file descriptors and memory: of the gateway, 6 KiB for one
+    /// away, too high lets them use up file descriptors and memory: of the gateway, 2 KiB for one
     /// that idles, 130 KiB for one that holds back the largest body; of the users service, 10 KiB, or 19
     /// over TLS.
     #[arg(long, env = "MAX_CONNECTIONS", default_value = "10000")]
