@@ -6,11 +6,15 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use anyhow::{Context as _, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// How long a service may take to be ready.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a program may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A program's process. Killed when dropped.
+/// A program's process. When dropped it is stopped with SIGTERM, so that one built to write a profile does.
 pub struct Program(Child);
 
 impl Program {
@@ -67,6 +71,13 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
+        let end = Instant::now() + STOP_TIMEOUT;
+        if let Ok(pid) = self.0.id().try_into() {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        while Instant::now() < end && matches!(self.0.try_wait(), Ok(None)) {
+            thread::sleep(Duration::from_millis(10));
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
