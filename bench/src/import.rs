@@ -126,7 +126,9 @@ impl Users {
     pub fn begin(&self, system: &System, server: &Server) -> anyhow::Result<Program> {
         let mut sql = server.connect(system.database())?;
         let mut command = self.command(system)?;
-        let mut importing = Program::spawn(command.stdout(Stdio::null()))?;
+        // It will be stopped, and says so.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut importing = Program::spawn(&mut command)?;
         while sql.query_opt("SELECT FROM users LIMIT 1", &[])?.is_none() {
             importing
                 .ensure_runs("it has ended")

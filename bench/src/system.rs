@@ -112,6 +112,7 @@ impl System {
         let migrated = Program::command("users-svc")?
             .arg("migrate")
             .env("DATABASE_URL", &server_url)
+            .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status()?;
         ensure!(migrated.success(), "users-svc migrate failed");
