@@ -70,8 +70,18 @@ impl Activity {
     }
 
     /// Waits until nothing has happened for a while on a connection that has been used. Returns its steps so far.
+    /// Poll it after the connection, in the same task: what changes the answer wakes that.
     async fn pause(&self) -> u64 {
         loop {
+            // No timer runs while a head, a response or a slow reader is waited for.
+            let is_due = |_: &mut Context<'_>| {
+                if self.is_between_requests() {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            };
+            poll_fn(is_due).await;
             let before = self.steps.get();
             sleep(LOOK_EVERY).await;
             if self.is_quiet_since(before) {
@@ -81,8 +91,12 @@ impl Activity {
     }
 
     fn is_quiet_since(&self, steps: u64) -> bool {
-        let is_between_requests = steps > 0 && steps.is_multiple_of(2);
-        is_between_requests && steps == self.steps.get() && !self.is_writing.get()
+        steps == self.steps.get() && self.is_between_requests()
+    }
+
+    fn is_between_requests(&self) -> bool {
+        let steps = self.steps.get();
+        steps > 0 && steps.is_multiple_of(2) && !self.is_writing.get()
     }
 }
 
