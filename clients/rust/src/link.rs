@@ -10,7 +10,7 @@ use metrics::Gauge;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 use users_rpc::transport;
 
@@ -23,7 +23,7 @@ use crate::telemetry::{self, Counted};
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 /// Pause between two health checks of a replica that serves.
 const CHECK_PAUSE: Duration = Duration::from_secs(1);
-/// Pause between two health checks of a replica that does not serve.
+/// Pause between two health checks of a replica that does not serve, or does not answer calls.
 const RECHECK_PAUSE: Duration = Duration::from_millis(100);
 /// How long a health check may take. The service bounds it by half of that, whatever its database does.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -69,8 +69,11 @@ pub struct Link {
 
 impl Link {
     pub fn is_healthy(&self, now: Instant) -> bool {
-        let is_silent = !self.calls.is_empty() && now >= self.last_response_at.get() + SILENT_AFTER;
-        self.is_serving.get() && !is_silent
+        self.is_serving.get() && !self.is_silent(now)
+    }
+
+    fn is_silent(&self, now: Instant) -> bool {
+        !self.calls.is_empty() && now >= self.last_response_at.get() + SILENT_AFTER
     }
 
     /// Runs a call of this link to its end, whether or not someone still waits for it: a call that is
@@ -103,6 +106,16 @@ impl Link {
         let _ = timeout(DRAIN_TIMEOUT, self.calls.wait()).await;
     }
 
+    /// Waits until calls get no answer.
+    async fn silence(&self) {
+        loop {
+            sleep(RECHECK_PAUSE).await;
+            if self.is_silent(Instant::now()) {
+                return;
+            }
+        }
+    }
+
     fn set_serving(&self, serving: bool) {
         self.is_serving.set(serving);
         if serving {
@@ -111,12 +124,15 @@ impl Link {
     }
 
     /// Checks the replica's health until it does not answer: TCP notices a dead machine, but not a process
-    /// that hangs.
+    /// that hangs. Calls that get no answer have it checked at once, as all that came together wait for it.
     async fn check_health(&self) {
         loop {
             let serves = self.is_serving.get();
             let pause = if serves { CHECK_PAUSE } else { RECHECK_PAUSE };
-            self.resolver.pause_until_link_change(pause).await;
+            tokio::select! {
+                () = self.resolver.pause_until_link_change(pause) => {}
+                () = self.silence() => {}
+            }
             match timeout(CHECK_TIMEOUT, self.users.can_serve()).await {
                 Ok(serving) => self.set_serving(serving.unwrap_or(false)),
                 Err(_) => return,
