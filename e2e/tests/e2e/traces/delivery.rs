@@ -48,7 +48,7 @@ fn collector_that_comes_back_gets_spans_again_and_the_log_says_both_once() {
         assert!(lost.contains(word), "no {word} in {lost}");
     }
     request(&http);
-    // Its batch is lost too, of which no line tells yet.
+    // Its batch is lost too, of which no line tells yet. On a machine that stalls it is still tried.
     thread::sleep(Duration::from_secs(1));
 
     let collector = Collector::start_on(&addr);
@@ -57,7 +57,10 @@ fn collector_that_comes_back_gets_spans_again_and_the_log_says_both_once() {
     assert_eq!(collector.span().span.name, "GET");
     let again = gateway.wait_for("exporting spans again");
     assert!(again.contains("INFO"), "{again}");
-    assert!(again.contains("lost=1"), "{again}");
+    if !again.contains("lost=1") {
+        assert!(again.contains("lost=0"), "{again}");
+        collector.span();
+    }
     request(&http);
     collector.span();
     gateway.stop();
