@@ -72,7 +72,10 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         let end = Instant::now() + STOP_TIMEOUT;
-        if let Ok(pid) = self.0.id().try_into() {
+        // One that has ended and was waited for no longer has its pid.
+        if matches!(self.0.try_wait(), Ok(None))
+            && let Ok(pid) = self.0.id().try_into()
+        {
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
         while Instant::now() < end && matches!(self.0.try_wait(), Ok(None)) {
