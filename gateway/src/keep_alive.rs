@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 /// How often a connection that is being served is looked at. One that has answered nothing since the last look is
-/// parked if it is idle. Not less often: what many connections hold until then cannot be given back to the kernel
-/// whole, as those that stay have a part in it.
+/// parked if it is idle. Often, because buffers that many connections hold at once leave gaps in the memory of what
+/// stays, and the allocator keeps those.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long a connection is idle at least before a new one may have its place. A client that has just been
 /// answered probably sends its next request soon.
