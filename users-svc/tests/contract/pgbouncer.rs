@@ -16,8 +16,8 @@ pub fn in_front_of(url: &str) -> String {
     let (credentials, place) = url.rsplit_once('@').unwrap();
     let (addr, database) = place.split_once('/').unwrap();
     let port = start(credentials, addr);
-    // Limits that the service asks for at the start of a session do not reach the server's sessions. As in
-    // docs/OPERATIONS.md.
+    // Limits that the service asks for at the start of a session do not reach the server's sessions. So they
+    // are set as docs/OPERATIONS.md asks.
     if let Ok(mut sql) = postgres::Client::connect(url, postgres::NoTls) {
         for limit in ["statement_timeout = 1500", "lock_timeout = 10"] {
             sql.batch_execute(&format!("ALTER DATABASE \"{database}\" SET {limit}"))
