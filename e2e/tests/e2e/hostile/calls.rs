@@ -57,7 +57,10 @@ fn connection_gets_half_of_the_calls_in_flight_whatever_the_number_of_workers() 
     let system = System::start_with(&settings, &[]);
     let mut sql = system.sql();
     let mut transaction = sql.transaction().unwrap();
-    transaction.batch_execute("LOCK TABLE users").unwrap();
+    // Creates wait for someone who writes the same users; for a lock of the whole table they do not.
+    let same_users = "INSERT INTO users (id, email, name) \
+        SELECT gen_random_uuid(), format('flood%s@example.com', i), 'Flood' FROM generate_series(0, 79) AS i";
+    transaction.batch_execute(same_users).unwrap();
 
     thread::scope(|scope| {
         let flood = scope.spawn(|| flood(system.users_addr, 80));

@@ -14,6 +14,7 @@ use super::raw::{
     BOOTSTRAP, CREATE_USER, DIRECTORY, GET_USER, HEALTH, LIST_USERS, NO_METHOD, bootstrap, call,
     connect, discard_answers, finish, finish_and_keep, flood,
 };
+use e2e::database::fresh_database;
 use e2e::rpc::{self, block_on};
 use e2e::{System, eventually};
 
@@ -45,7 +46,9 @@ pub fn withstand_on_hung_database<T>(
     max_delay: Duration,
     attack: impl FnOnce(SocketAddr) -> T,
 ) {
-    let system = System::start();
+    // A statement waits until its time is over, instead of for the milliseconds that a lock is waited for.
+    let database = format!("{}?options=-c%20lock_timeout%3D20000", fresh_database());
+    let system = System::start_on(&database, &[], &[]);
     let mut sql = system.sql();
     let mut transaction = sql.transaction().unwrap();
     transaction.batch_execute("LOCK TABLE users").unwrap();
