@@ -59,7 +59,7 @@ fn wait_for_standby(primary: &Server) {
 }
 
 #[test]
-fn replay_is_not_acknowledged_before_the_synchronous_standby_has_its_row() {
+fn row_that_the_synchronous_standby_lacks_is_no_reason_to_answer_201_or_409() {
     let replicated = Replicated::start(true);
     let Replicated { system, .. } = &replicated;
     assert_recovers(system, "calm");
@@ -83,9 +83,13 @@ fn replay_is_not_acknowledged_before_the_synchronous_standby_has_its_row() {
     assert_eq!(count(&primary, held), 1);
     assert_eq!(count(&standby, held), 0);
     assert_ne!(create(system, "held"), 201);
+    let taken = || system.http.create("held@example.com", "Another").status;
+    assert_ne!(taken(), 409);
+
     replicated.replication.set(Fault::None);
     assert_recovers(system, "healed");
     assert_eq!(create(system, "held"), 201);
+    assert_eq!(taken(), 409);
     assert_eq!(count(&standby, held), 1);
 }
 

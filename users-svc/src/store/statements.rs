@@ -24,12 +24,13 @@ const INSERT_PATIENTLY: &str = "INSERT INTO users (id, email, name) \
 
 /// Reads what stood in the way of users that were not inserted.
 ///
-/// A replay is acknowledged like a create, so with synchronous standbys it waits for them: by a message
-/// in the WAL, which makes the statement a write. The row alone does not tell that they have it: when the
-/// server restarts, or ends a connection, rows whose commits were still waiting are there (PostgreSQL
-/// documentation, section 27.2.8.4).
+/// What it finds is answered like a create, so with synchronous standbys it waits for them: by a message in the
+/// WAL, which makes the statement a write. The row alone does not tell that they have it: when the server restarts,
+/// or ends a connection, rows whose commits were still waiting are there (PostgreSQL documentation, section
+/// 27.2.8.4). After a failover they may be gone: then a replay would have acknowledged nothing, and an address
+/// would have been refused that nobody has.
 const SELECT_CONFLICTS: &str = "SELECT id, email, name, CASE \
-    WHEN id = ANY($1) AND current_setting('synchronous_standby_names') <> '' \
+    WHEN current_setting('synchronous_standby_names') <> '' \
     THEN pg_logical_emit_message(true, 'users', 'replay') END \
     FROM users WHERE id = ANY($1) OR lower(email COLLATE \"C\") = ANY($2)";
 
