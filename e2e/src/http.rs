@@ -89,8 +89,13 @@ impl Http {
     }
 
     pub fn get(&self, path: &str) -> Answer {
+        self.try_get(path).unwrap()
+    }
+
+    /// Gets it; fails when the connection does.
+    pub fn try_get(&self, path: &str) -> Result<Answer, ureq::Error> {
         let request = self.agent.get(format!("{}{path}", self.base));
-        answer(self.authorize(request).call()).unwrap()
+        answer(self.authorize(request).call())
     }
 
     pub fn is_ready(&self) -> bool {

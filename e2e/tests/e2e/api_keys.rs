@@ -10,12 +10,12 @@ use tempfile::TempDir;
 use e2e::{Program, System, binary, eventually, under_load};
 
 /// A key that `gateway keys` made, and its line for the file.
-struct ApiKey {
-    key: String,
-    line: String,
+pub struct ApiKey {
+    pub key: String,
+    pub line: String,
 }
 
-fn make_key(name: &str, scopes: &str) -> ApiKey {
+pub fn make_key(name: &str, scopes: &str) -> ApiKey {
     let made = Command::new(binary("gateway"))
         .args(["keys", name, scopes])
         .current_dir("/")

@@ -1,92 +1,279 @@
 //! The checker accepts what keeps the promise, and notices each way to break it.
 
-use super::DEADLINE;
-use super::checker::{Row, check};
-use super::client::{Attempt, Operation};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
-/// What the checker says of one create by Jane, answered with `status` and the id 1, and these rows: the
-/// id and the name of each.
-fn violations(status: u16, rows: &[(&str, &str)]) -> Vec<String> {
-    violations_of(&[(status, false)], rows)
+use super::checker::check;
+use super::client::{Attempt, Done, Operation};
+use super::history::{Asked, Event, Row, Told};
+use super::linearizability::violations;
+use super::{DEADLINE, SLACK};
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+const CREATED: Told = Told::Created { is_replay: false };
+
+/// Milliseconds since the start; without an end, there is no answer.
+type Span = (u64, Option<u64>);
+
+/// A user whose e-mail address is that of its name.
+fn row(id: &str, name: &str) -> Row {
+    Row {
+        id: id.to_owned(),
+        email: format!("{name}@example.com"),
+        name: name.to_owned(),
+    }
 }
 
-/// The same for one create that was sent as often as there are answers: the status of each, and whether it
-/// says that it is a replay.
-fn violations_of(answers: &[(u16, bool)], rows: &[(&str, &str)]) -> Vec<String> {
-    let answered = |(status, is_replay): &(u16, bool)| Attempt::Answered {
-        status: *status,
-        id: Some("1".to_owned()),
-        is_replay: *is_replay,
-        took: DEADLINE,
-        frozen: false,
+fn event((begin, end): Span, asked: Asked, told: Told) -> Event {
+    let at = |ms| *START + Duration::from_millis(ms);
+    Event {
+        begin: at(begin),
+        end: end.map(at),
+        asked,
+        told,
+    }
+}
+
+fn create(span: Span, id: &str, name: &str, told: Told) -> Event {
+    event(span, Asked::Create(row(id, name)), told)
+}
+
+/// A read of all users.
+fn list(span: Span, told: &[Row]) -> Event {
+    let all = Asked::Page {
+        after: None,
+        until: None,
     };
-    let operation = Operation {
-        key: None,
-        email: "jane@example.com".to_owned(),
-        name: "Jane".to_owned(),
-        attempts: answers.iter().map(answered).collect(),
-    };
-    let row = |(id, name): &(&str, &str)| Row {
-        id: (*id).to_owned(),
-        email: "jane@example.com".to_owned(),
-        name: (*name).to_owned(),
-    };
-    let rows: Vec<Row> = rows.iter().map(row).collect();
-    let violations = check(&[operation], &rows).into_iter();
-    violations
-        .map(|violation| violation.split(':').next().unwrap().to_owned())
-        .collect()
+    event(span, all, Told::Rows(told.to_vec()))
+}
+
+fn get(span: Span, id: &str, told: &[Row]) -> Event {
+    event(span, Asked::Get(id.to_owned()), Told::Rows(told.to_vec()))
+}
+
+/// What is wrong, without the details.
+fn wrong(violations: Vec<String>) -> Vec<String> {
+    let first = |wrong: String| wrong.split(": ").next().unwrap().to_owned();
+    violations.into_iter().map(first).collect()
+}
+
+#[track_caller]
+fn assert_linearizable(events: &[Event], rows: &[Row]) {
+    assert_eq!(violations(events, rows), [""; 0]);
+}
+
+#[track_caller]
+fn assert_wrong(events: &[Event], rows: &[Row], what: &str) {
+    assert_eq!(wrong(violations(events, rows)), [what]);
 }
 
 #[test]
-fn checker_accepts_answers_that_keep_the_promise() {
-    let none = Vec::<String>::new();
-    let jane = ("1", "Jane");
-    assert_eq!(violations(201, &[jane]), none);
-    assert_eq!(violations(503, &[]), none);
-    assert_eq!(violations(504, &[]), none);
-    assert_eq!(violations(504, &[jane]), none);
+fn checker_accepts_answers_in_any_order_that_time_allows() {
+    let jane = [row("1", "jane")];
+    let find = Asked::Find("jane@example.com".to_owned());
+    assert_linearizable(
+        &[
+            create((0, Some(10)), "1", "jane", CREATED),
+            // While it is being created, it is there for some and not for others.
+            get((1, Some(9)), "1", &[]),
+            get((2, Some(8)), "1", &jane),
+            list((20, Some(30)), &jane),
+            event((20, Some(30)), find, Told::Rows(jane.to_vec())),
+            create((5, Some(30)), "2", "jane", Told::EmailTaken),
+            create((5, Some(30)), "1", "joe", Told::IdConflict),
+            create(
+                (20, Some(30)),
+                "1",
+                "jane",
+                Told::Created { is_replay: true },
+            ),
+        ],
+        &jane,
+    );
+}
+
+#[test]
+fn checker_accepts_that_what_is_unknown_happens_late_or_never() {
+    let unknown = || create((0, None), "1", "jane", Told::Nothing);
+    let missing = || get((50, Some(60)), "1", &[]);
+    assert_linearizable(&[unknown(), missing()], &[]);
+    assert_linearizable(&[unknown(), missing()], &[row("1", "jane")]);
+    // The second attempt did it, and the first one came after it.
+    let second = create((70, Some(80)), "1", "jane", CREATED);
+    assert_linearizable(&[unknown(), missing(), second], &[row("1", "jane")]);
 }
 
 #[test]
 fn checker_notices_a_201_without_its_row() {
-    assert_eq!(violations(201, &[]), ["201 without a row"]);
-    assert_eq!(violations(201, &[("2", "Jane")]), ["201 with another id"]);
+    let created = || [create((0, Some(10)), "1", "jane", CREATED)];
+    assert_wrong(&created(), &[], "201 without its row");
+    assert_wrong(&created(), &[row("1", "joe")][..0], "201 without its row");
+    let other = wrong(violations(&created(), &[row("2", "jane")]));
+    assert_eq!(
+        other,
+        ["201 without its row", "a row that nobody asked for"]
+    );
 }
 
 #[test]
 fn checker_notices_rows_that_should_not_be_there() {
-    let twice = [("1", "Jane"), ("2", "Jane")];
-    assert_eq!(violations(201, &twice), ["two rows of one operation"]);
-    assert_eq!(
-        violations(503, &[("1", "Jane")]),
-        ["a row, but every answer said that nothing was written"]
-    );
-    assert_eq!(
-        violations(503, &[("2", "Joe")]),
-        ["a row that no one asked for"]
-    );
+    assert_wrong(&[], &[row("1", "jane")], "a row that nobody asked for");
+    let twice = [row("1", "jane"), row("2", "jane")];
+    let created = create((0, Some(10)), "1", "jane", CREATED);
+    assert_wrong(&[created], &twice, "a row that nobody asked for");
+    // Another one than the row's is no attempt to create it, and neither is a replay.
+    let replay = Told::Created { is_replay: true };
+    for (name, told) in [("joe", Told::Nothing), ("jane", replay)] {
+        let other = create((0, Some(10)), "1", name, told);
+        assert_wrong(&[other], &[row("1", "jane")], "a row that nobody asked for");
+    }
 }
 
 #[test]
-fn checker_notices_replays_of_what_no_earlier_request_created() {
-    let jane = [("1", "Jane")];
-    for honest in [
-        &[(201, false), (201, true)][..],
-        &[(504, false), (201, true)],
-        &[(503, false), (201, false), (201, true)],
+fn checker_notices_conflicts_with_what_is_not_there() {
+    let jane = [row("1", "jane")];
+    let create_at = |begin, id, name, told| create((begin, Some(begin + 10)), id, name, told);
+    let created = || create_at(50, "1", "jane", CREATED);
+    for (id, name, told) in [
+        ("2", "jane", Told::EmailTaken),
+        ("1", "joe", Told::IdConflict),
     ] {
-        assert_eq!(violations_of(honest, &jane), Vec::<String>::new());
+        let early = create_at(0, id, name, told);
+        let wrong = "a row that was not there yet";
+        assert_wrong(&[created(), early], &jane, wrong);
     }
-    for dishonest in [&[(201, true)][..], &[(503, false), (201, true)]] {
-        let wrong = violations_of(dishonest, &jane);
-        assert_eq!(wrong, ["a replay of what no earlier request created"]);
+    for (id, name, told, wrong) in [
+        ("2", "joe", Told::EmailTaken, "409 without a reason"),
+        ("1", "jane", Told::EmailTaken, "409 without a reason"),
+        ("2", "joe", Told::IdConflict, "422 without a reason"),
+        ("1", "jane", Told::IdConflict, "422 without a reason"),
+    ] {
+        assert_wrong(&[created(), create_at(100, id, name, told)], &jane, wrong);
     }
+    // It should have been told of its id.
+    let both = [row("1", "jane"), row("2", "joe")];
+    let events = [
+        created(),
+        create_at(50, "2", "joe", CREATED),
+        create_at(100, "2", "jane", Told::EmailTaken),
+    ];
+    assert_wrong(
+        &events,
+        &both,
+        "a row that was missing after the last attempt",
+    );
 }
 
 #[test]
-fn checker_notices_statuses_without_a_reason() {
-    assert_eq!(violations(409, &[]), ["409 without a reason"]);
-    assert_eq!(violations(422, &[]), ["422 without a reason"]);
-    assert_eq!(violations(500, &[]), ["a status that no fault may cause"]);
+fn checker_notices_reads_that_are_out_of_date_or_ahead() {
+    let jane = [row("1", "jane")];
+    let created = |span| create(span, "1", "jane", CREATED);
+    assert_wrong(
+        &[created((0, Some(10))), get((20, Some(30)), "1", &[])],
+        &jane,
+        "a row that was missing after the last attempt",
+    );
+    assert_wrong(
+        &[created((20, Some(30))), get((0, Some(10)), "1", &jane)],
+        &jane,
+        "a row that was not there yet",
+    );
+    assert_wrong(
+        &[
+            create((0, None), "1", "jane", Told::Nothing),
+            list((10, Some(20)), &jane),
+            list((30, Some(40)), &[]),
+        ],
+        &jane,
+        "a row that was not there yet",
+    );
+    assert_wrong(
+        &[
+            created((0, Some(10))),
+            get((20, Some(30)), "1", &[row("1", "joe")]),
+        ],
+        &jane,
+        "a row that was not asked for, or that nobody created",
+    );
+}
+
+#[test]
+fn checker_notices_pages_that_were_never_the_table() {
+    let both = [row("1", "jane"), row("2", "joe")];
+    let created = |begin, id, name| create((begin, Some(begin + 10)), id, name, CREATED);
+    let one_after_the_other = [
+        created(0, "1", "jane"),
+        created(20, "2", "joe"),
+        list((5, Some(50)), &both[1..]),
+    ];
+    assert_wrong(
+        &one_after_the_other,
+        &both,
+        "a row that was missing after the last attempt",
+    );
+    let at_the_same_time = [
+        created(0, "1", "jane"),
+        created(0, "2", "joe"),
+        list((0, Some(10)), &both[..1]),
+        list((0, Some(10)), &both[1..]),
+    ];
+    assert_wrong(
+        &at_the_same_time,
+        &both,
+        "rows of which each was there before the other",
+    );
+}
+
+/// What the checker says of one create by Jane, sent as often as there are answers: how long each took.
+fn violations_of(key: Option<&str>, answers: &[(u16, Duration)]) -> Vec<String> {
+    let answered = |(status, took): &(u16, Duration)| Attempt::Answered {
+        status: *status,
+        id: Some("1".to_owned()),
+        is_replay: false,
+        begin: *START,
+        end: *START + *took,
+        frozen: false,
+    };
+    let operation = Operation {
+        key: key.map(str::to_owned),
+        email: "jane@example.com".to_owned(),
+        name: "jane".to_owned(),
+        attempts: answers.iter().map(answered).collect(),
+    };
+    let done = Done {
+        operations: vec![operation],
+        reads: vec![],
+    };
+    wrong(check(done, &[row("1", "jane")]))
+}
+
+#[test]
+fn checker_notices_answers_that_no_fault_may_cause() {
+    assert_eq!(violations_of(None, &[(201, DEADLINE)]), [""; 0]);
+    let unasked = "a row that nobody asked for";
+    for (key, status, took, wrong) in [
+        (None, 503, DEADLINE, &[unasked][..]),
+        (
+            None,
+            500,
+            DEADLINE,
+            &[unasked, "a status that no fault may cause"],
+        ),
+        (
+            None,
+            201,
+            DEADLINE + SLACK * 2,
+            &["an answer after the deadline"],
+        ),
+        (Some("k"), 201, DEADLINE, &["201 with another id"]),
+        (
+            Some("k"),
+            504,
+            DEADLINE,
+            &[unasked, "a retry with the same key did not settle it"],
+        ),
+    ] {
+        assert_eq!(violations_of(key, &[(status, took)]), wrong, "{status}");
+    }
 }

@@ -1,12 +1,23 @@
-//! The clients of a chaos test, and the history of what they asked for and were told.
+//! The clients of a chaos test: what they ask for, and what they are told.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use e2e::Http;
 use fastrand::Rng;
 
+use super::history::{Event, user_id};
+use super::reader::{self, Pages};
 use super::{CLIENTS, DEADLINE, world::World};
+
+/// What one client did.
+#[derive(Default)]
+pub struct Done {
+    pub operations: Vec<Operation>,
+    /// Reads that were answered.
+    pub reads: Vec<Event>,
+}
 
 /// What a client asked for, once or several times. The name is the operation's own.
 #[derive(Debug)]
@@ -24,12 +35,13 @@ pub enum Attempt {
         id: Option<String>,
         /// Whether it says that an earlier request created the user.
         is_replay: bool,
-        took: Duration,
+        begin: Instant,
+        end: Instant,
         /// Whether a gateway was frozen meanwhile.
         frozen: bool,
     },
     /// The connection ended without an answer; a gateway was killed.
-    Disconnected,
+    Disconnected { begin: Instant },
 }
 
 impl Operation {
@@ -52,15 +64,16 @@ impl Operation {
 
     /// Sends it to one of the gateways, once.
     pub fn attempt(&mut self, world: &World, gateway: usize) -> Option<u16> {
-        let (start, freezes) = (Instant::now(), world.freezes());
+        let (begin, freezes) = (Instant::now(), world.freezes());
         let http = &world.https[gateway];
         let attempt = match http.try_create(&self.email, &self.name, self.key.as_deref()) {
-            Err(_) => Attempt::Disconnected,
+            Err(_) => Attempt::Disconnected { begin },
             Ok(answer) => Attempt::Answered {
                 status: answer.status,
                 id: answer.body["id"].as_str().map(str::to_owned),
                 is_replay: answer.is_replay,
-                took: start.elapsed(),
+                begin,
+                end: Instant::now(),
                 frozen: freezes % 2 == 1 || freezes != world.freezes(),
             },
         };
@@ -74,15 +87,20 @@ impl Attempt {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Answered { status, .. } => Some(*status),
-            Self::Disconnected => None,
+            Self::Disconnected { .. } => None,
         }
     }
 }
 
 /// One client: new operations, and repetitions of old ones.
-pub fn run(world: &World, client: usize, mut rng: Rng, stop: &AtomicBool) -> Vec<Operation> {
-    let mut operations: Vec<Operation> = Vec::new();
+pub fn run(world: &World, client: usize, mut rng: Rng, stop: &AtomicBool) -> Done {
+    let (mut operations, mut reads) = (Vec::<Operation>::new(), Vec::new());
+    let mut pages = Pages::default();
     while !stop.load(Ordering::Relaxed) {
+        if rng.f64() < 0.2 {
+            let http = &world.https[rng.usize(..2)];
+            reads.extend(read(http, &operations, &mut pages, &mut rng));
+        }
         let chosen = choose_old(&operations, &mut rng).unwrap_or_else(|| {
             operations.push(new_operation(world, client, operations.len(), &mut rng));
             operations.len() - 1
@@ -92,7 +110,18 @@ pub fn run(world: &World, client: usize, mut rng: Rng, stop: &AtomicBool) -> Vec
             thread::sleep(Duration::from_millis(rng.u64(..40)));
         }
     }
-    operations
+    Done { operations, reads }
+}
+
+/// Reads something that may be there: what a client has asked for itself, or a page of all users.
+fn read(http: &Http, operations: &[Operation], pages: &mut Pages, rng: &mut Rng) -> Option<Event> {
+    let any = rng.choice(operations);
+    let key = any.and_then(|operation| operation.key.as_deref());
+    match (rng.usize(..3), any, key) {
+        (0, _, Some(key)) => reader::get(http, user_id(key)),
+        (1, Some(any), _) => reader::find(http, any.email.clone()),
+        _ => pages.read(http),
+    }
 }
 
 /// Mostly the last one that is open, if any; seldom one that may be settled, which must replay.

@@ -1,5 +1,5 @@
-//! Many clients, and a nemesis that breaks everything under them; then every answer is held against
-//! the table: **201 = exactly one durable row. 503 = nothing was written. 504 = unknown, and a retry
+//! Many clients, and a nemesis that breaks everything under them; then every answer is held against the
+//! others and the table: **201 = exactly one durable row. 503 = nothing was written. 504 = unknown, and a retry
 //! with the same key settles it.** Nothing else ever comes out of a fault.
 //!
 //! In the style of Jepsen. The seed is printed; `CHAOS_SEED` repeats its choices, `CHAOS_SECONDS` sets
@@ -8,8 +8,11 @@
 mod checker;
 mod checker_tests;
 mod client;
+mod history;
 mod hostile_peers;
+mod linearizability;
 mod nemesis;
+mod reader;
 mod world;
 
 use std::collections::BTreeMap;
@@ -19,7 +22,7 @@ use std::{env, thread};
 
 use fastrand::Rng;
 
-use client::Operation;
+use client::Done;
 use world::World;
 
 const CLIENTS: usize = 16;
@@ -50,20 +53,20 @@ fn chaos(length: Duration) {
     let seed = env::var("CHAOS_SEED").map_or_else(|_| fastrand::u64(..), |s| s.parse().unwrap());
     println!("CHAOS_SEED={seed}");
     let world = World::start();
-    let (faults, mut operations) = run(&world, Rng::with_seed(seed), length);
-    client::settle(&world, &mut operations);
+    let (faults, mut done) = run(&world, Rng::with_seed(seed), length);
+    client::settle(&world, &mut done.operations);
 
     let rows = checker::rows(&world);
-    report(&faults, &operations, rows.len());
-    let violations = checker::check(&operations, &rows);
+    report(&faults, &done, rows.len());
+    let violations = checker::check(done, &rows);
     assert_eq!(violations, Vec::<String>::new(), "CHAOS_SEED={seed}");
 }
 
 /// Lets the clients work while the nemesis does, and returns what it did and all that they did.
-fn run(world: &World, mut rng: Rng, length: Duration) -> (Faults, Vec<Operation>) {
+fn run(world: &World, mut rng: Rng, length: Duration) -> (Faults, Done) {
     let stop = AtomicBool::new(false);
     let mut faults = Faults::new();
-    let operations = thread::scope(|scope| {
+    let done = thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|n| {
                 let (stop, rng) = (&stop, rng.fork());
@@ -85,14 +88,20 @@ fn run(world: &World, mut rng: Rng, length: Duration) -> (Faults, Vec<Operation>
         world.wait_until_ready();
 
         stop.store(true, Ordering::Relaxed);
-        let joined = clients.into_iter().map(|client| client.join().unwrap());
-        joined.flatten().collect()
+        let mut all = Done::default();
+        for client in clients {
+            let done = client.join().unwrap();
+            all.operations.extend(done.operations);
+            all.reads.extend(done.reads);
+        }
+        all
     });
-    (faults, operations)
+    (faults, done)
 }
 
 /// Prints what happened, and makes sure that it was enough to mean anything.
-fn report(faults: &Faults, operations: &[Operation], rows: usize) {
+fn report(faults: &Faults, done: &Done, rows: usize) {
+    let operations = &done.operations;
     let mut answers = BTreeMap::<String, usize>::new();
     for attempt in operations.iter().flat_map(|operation| &operation.attempts) {
         let status = attempt.status();
@@ -103,6 +112,7 @@ fn report(faults: &Faults, operations: &[Operation], rows: usize) {
     let (asked, repeated) = (operations.len(), attempts - operations.len());
     println!("faults: {faults:?}");
     println!("operations: {asked}, repeated: {repeated}, answers: {answers:?}, rows: {rows}");
+    println!("reads: {}", done.reads.len());
     let created = answers.get("201").copied().unwrap_or(0);
     assert!(created > 100, "too little happened to mean anything");
 }

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use nix::sys::signal::Signal;
 use postgres_server::Server;
+use tempfile::TempDir;
 
 use e2e::{
     Http, Program, binary,
@@ -17,6 +18,10 @@ use e2e::{
 };
 
 use super::DEADLINE;
+use crate::api_keys::make_key;
+
+/// Whose API key the clients have: listing users takes one.
+pub const PRINCIPAL: &str = "chaos";
 
 /// Two users services, two gateways, PostgreSQL, and the links between them.
 pub struct World {
@@ -33,6 +38,7 @@ pub struct World {
     freezes: AtomicUsize,
     /// Odd while clients share a few keys and addresses, in each storm others.
     storms: AtomicUsize,
+    _api_keys: TempDir,
 }
 
 /// A service that can be ended and started again with the same settings.
@@ -57,19 +63,27 @@ impl World {
         // One gateway has both replicas to choose from, the other only one.
         let both = format!("{first},{second}");
         let ports = [free_port(), free_port()];
-        let gateways = [gateway(ports[0], &both), gateway(ports[1], &second)];
+        let api_key = make_key(PRINCIPAL, "create,read");
+        let api_keys = tempfile::tempdir().unwrap();
+        let file = api_keys.path().join("keys");
+        fs::write(&file, api_key.line).unwrap();
+        let gateways = [
+            gateway(ports[0], &both, &file),
+            gateway(ports[1], &second, &file),
+        ];
 
         let world = Self {
             server: Mutex::new(server),
             database,
             users,
             gateways,
-            https: ports.map(Http::new),
+            https: ports.map(|port| Http::new(port).with_api_key(&api_key.key)),
             users_addrs,
             rpc_links,
             database_link,
             freezes: AtomicUsize::new(0),
             storms: AtomicUsize::new(0),
+            _api_keys: api_keys,
         };
         world.wait_until_ready();
         world
@@ -123,8 +137,9 @@ fn users(addr: &str, database: &str) -> Service {
     Service::start("users-svc", &settings)
 }
 
-fn gateway(port: u16, users_addr: &str) -> Service {
+fn gateway(port: u16, users_addr: &str, api_keys: &Path) -> Service {
     let settings = [
+        ("API_KEYS_FILE", api_keys.to_str().unwrap()),
         ("HTTP_ADDR", &*format!("127.0.0.1:{port}")),
         ("USERS_ADDR", users_addr),
         ("REQUEST_TIMEOUT_MS", &DEADLINE.as_millis().to_string()),
