@@ -11,6 +11,7 @@ mod client;
 mod history;
 mod hostile_peers;
 mod linearizability;
+mod linearizability_tests;
 mod nemesis;
 mod reader;
 mod world;
