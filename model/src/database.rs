@@ -13,8 +13,8 @@ impl Database {
         }
     }
 
-    /// Inserts what nothing stands in the way of, and tells what became of each call. Returns also whether the answers
-    /// wait for the commits of the rows that they tell of to be confirmed.
+    /// Inserts what nothing stands in the way of, and tells what became of each call. Also returns whether the
+    /// answers must wait until the commits of those rows are confirmed.
     pub fn execute(
         &mut self,
         node: Node,
@@ -61,8 +61,8 @@ impl Database {
         node == self.primary()
     }
 
-    /// Brings everything that the primary has written to its standby. The WAL has an order, so that nothing of it
-    /// is confirmed before what was written earlier.
+    /// Brings everything that the primary has written to its standby. The WAL has an order, so a commit is
+    /// confirmed only after everything that was written before it.
     pub fn replicate(&mut self) {
         if !self.is_second_promoted {
             self.second.extend(self.first.iter().copied());

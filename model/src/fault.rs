@@ -22,7 +22,7 @@ pub enum Fault {
     ReplicaKilled(Batch),
     /// Its connection to PostgreSQL breaks. What was sent may be executed all the same.
     ConnectionLost(Batch),
-    /// PostgreSQL refuses a statement, or cancels it.
+    /// PostgreSQL refuses a statement, or cancels it: the insert, or one after the insert has committed.
     StatementRefused(Batch),
     /// The wait for the synchronous standby is cancelled.
     WaitCancelled(Batch),
@@ -58,7 +58,11 @@ pub fn possible(state: &State) -> Vec<Fault> {
             }
             Statement::ToSend => &[Fault::StatementRefused],
             Statement::Sent(_) => &[Fault::StatementRefused, Fault::ConnectionLost],
-            Statement::Executed(..) => &[Fault::WaitCancelled, Fault::ConnectionLost],
+            Statement::Executed(..) => &[
+                Fault::WaitCancelled,
+                Fault::ConnectionLost,
+                Fault::StatementRefused,
+            ],
         };
         faults.extend(of_batch.iter().map(|fault| fault(batch.clone())));
         faults.push(Fault::ReplicaKilled(batch));
@@ -84,7 +88,7 @@ pub fn apply(state: &mut State, fault: Fault, flaw: Option<Flaw>) {
         Fault::CallRefused(call) => service::refuse_call(state, call, flaw),
         Fault::ReplicaKilled(batch) => service::killed(state, &batch, flaw),
         Fault::ConnectionLost(batch) => service::connection_lost(state, batch, flaw),
-        Fault::StatementRefused(batch) => service::refused(state, &batch),
+        Fault::StatementRefused(batch) => service::refused(state, batch, flaw),
         Fault::WaitCancelled(batch) => service::wait_cancelled(state, batch, flaw),
         Fault::FailOver => state.database.is_second_promoted = true,
         Fault::BegunOnStalePrimary(calls) => service::begin(state, calls, Node::First),

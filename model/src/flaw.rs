@@ -15,21 +15,23 @@ pub enum Flaw {
     LostAnswerIsNotExecuted,
     /// A repeated batch takes its own rows for those of an earlier request.
     RepeatedBatchIsReplay,
-    /// A replay is told by the id alone.
+    /// A replay is recognised by its id alone.
     ReplayByIdAlone,
     /// Two users may have one id.
     NoPrimaryKey,
     /// A replay is answered without waiting for the synchronous standby.
     ReplayWaitsForNobody,
-    /// So is it that an address is taken.
+    /// That an address is taken is answered without waiting, too.
     EmailTakenWaitsForNobody,
+    /// A batch that fails after its insert has committed is told not to have been executed.
+    InsertBeforeFailureIsForgotten,
     /// The warning that the wait for the standby was cancelled is taken for a success.
     CancelledWaitIsSuccess,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::UnavailableWhereUnknown,
         Self::OverloadedForgets,
         Self::IdForEachAttempt,
@@ -40,6 +42,7 @@ impl Flaw {
         Self::NoPrimaryKey,
         Self::ReplayWaitsForNobody,
         Self::EmailTakenWaitsForNobody,
+        Self::InsertBeforeFailureIsForgotten,
         Self::CancelledWaitIsSuccess,
     ];
 }

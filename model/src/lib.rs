@@ -2,8 +2,11 @@
 //!
 //! Clients that repeat their requests with the same key; a gateway with two retries and a budget; two users services
 //! that commit calls together and repeat a batch whose answer was lost; and PostgreSQL with a synchronous standby that
-//! may be promoted. Messages take as long as they like, and arrive after their senders have given up. Each rule is
-//! the one of the code, without time, threads and bytes: what a timer decides there, here happens at any moment.
+//! may be promoted. Messages take as long as they like, and arrive after their senders have given up. The rules are
+//! those of the code, without time, threads and bytes: what a timer decides there, here happens at any moment.
+//!
+//! Left out are `createUsers`, users that a constraint or a trigger refuses, batches that are inserted in parts, and how
+//! errors are told apart: each error here says truly what it means.
 
 mod database;
 mod fault;
@@ -86,7 +89,12 @@ impl Model for Promise {
         if state.batches.len() < REPLICAS {
             actions.extend(service::choices(&state.calls).map(Action::Begin));
         }
-        actions.extend(state.batches.iter().map(|batch| next_of(state, batch)));
+        actions.extend(
+            state
+                .batches
+                .iter()
+                .filter_map(|batch| next_of(state, batch)),
+        );
         let answers = state.answers.iter();
         actions.extend(answers.map(|(call, answer)| Action::Deliver(*call, *answer)));
         let orphans = state.database.orphans.iter().cloned();
@@ -135,13 +143,14 @@ impl Model for Promise {
     }
 }
 
-/// What happens to a batch next.
-fn next_of(state: &State, batch: &Batch) -> Action {
+/// What happens to a batch next; `None` while it waits for another one.
+fn next_of(state: &State, batch: &Batch) -> Option<Action> {
     let next = match &batch.statement {
         Statement::ToSend => Action::Repeat,
+        Statement::Sent(_) if service::is_locked_out(state, batch) => return None,
         Statement::Sent(_) => Action::Execute,
         Statement::Executed(node, _) if state.database.confirms(*node) => Action::Confirm,
         Statement::Executed(..) => Action::GiveUp,
     };
-    next(batch.clone())
+    Some(next(batch.clone()))
 }

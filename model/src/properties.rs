@@ -89,7 +89,7 @@ fn replay_wrote_nothing(_: &Promise, state: &State) -> bool {
     replays.all(|(id, ..)| !wrote(state, id))
 }
 
-/// Looks at the last state of each story. Every story has one, because each failure costs a fault.
+/// Looks at the last state of each story. Every story has one, because each failure costs a fault, or follows from one.
 fn all_learn(promise: &Promise, state: &State) -> bool {
     let mut actions = Vec::new();
     promise.actions(state, &mut actions);

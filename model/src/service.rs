@@ -77,14 +77,35 @@ pub fn connection_lost(state: &mut State, batch: Batch, flaw: Option<Flaw>) {
     outcome_lost(state, batch, flaw);
 }
 
-/// The database refuses the statement, or there is no connection for it: it is not executed.
-pub fn refused(state: &mut State, batch: &Batch) {
+/// Whether another batch has written one of its rows and holds its lock, until its commit is confirmed or nobody waits
+/// for that any more.
+pub fn is_locked_out(state: &State, batch: &Batch) -> bool {
+    let others = state.batches.iter();
+    let written = others.filter_map(|other| match &other.statement {
+        Statement::Executed(_, answers) => Some(other.calls.iter().zip(answers)),
+        _ => None,
+    });
+    let mut written = written
+        .flatten()
+        .filter(|(_, answer)| **answer == Answer::Created);
+    written.any(|(Call { user: other, .. }, _)| {
+        let mut users = batch.calls.iter().map(|call| call.user);
+        users.any(|user| user.id == other.id || user.email == other.email)
+    })
+}
+
+/// The database refuses a statement, or there is no connection for it. Before the insert, nothing is executed.
+pub fn refused(state: &mut State, batch: Batch, flaw: Option<Flaw>) {
+    let has_written = matches!(batch.statement, Statement::Executed(..));
+    if has_written && flaw != Some(Flaw::InsertBeforeFailureIsForgotten) {
+        return outcome_lost(state, batch, flaw);
+    }
     let answer = if batch.may_have_written {
         Answer::OutcomeUnknown
     } else {
         Answer::NotExecuted
     };
-    end(state, batch, &vec![answer; batch.calls.len()]);
+    end(state, &batch, &vec![answer; batch.calls.len()]);
 }
 
 /// Refuses a call: a limit is reached, the process is about to stop, or the caller's time is over.
