@@ -36,7 +36,7 @@ fn promise_is_kept_whatever_two_faults_do() {
 }
 
 #[test]
-#[ignore = "takes two minutes and 4 GB"]
+#[ignore = "takes a minute and 2.4 GB"]
 fn promise_is_kept_whatever_three_faults_do() {
     check_all(two_clients(3));
 }
