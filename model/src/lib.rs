@@ -147,7 +147,7 @@ impl Model for Promise {
 fn next_of(state: &State, batch: &Batch) -> Option<Action> {
     let next = match &batch.statement {
         Statement::ToSend => Action::Repeat,
-        Statement::Sent(_) if service::is_locked_out(state, batch) => return None,
+        Statement::Sent(node) if service::is_locked_out(state, batch, *node) => return None,
         Statement::Sent(_) => Action::Execute,
         Statement::Executed(node, _) if state.database.confirms(*node) => Action::Confirm,
         Statement::Executed(..) => Action::GiveUp,

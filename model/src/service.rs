@@ -77,12 +77,12 @@ pub fn connection_lost(state: &mut State, batch: Batch, flaw: Option<Flaw>) {
     outcome_lost(state, batch, flaw);
 }
 
-/// Whether another batch has written one of its rows and holds its lock, until its commit is confirmed or nobody waits
-/// for that any more.
-pub fn is_locked_out(state: &State, batch: &Batch) -> bool {
+/// Whether another batch has written one of its rows on `node` and holds its lock, until its commit is confirmed or
+/// nobody waits for that any more.
+pub fn is_locked_out(state: &State, batch: &Batch, node: Node) -> bool {
     let others = state.batches.iter();
     let written = others.filter_map(|other| match &other.statement {
-        Statement::Executed(_, answers) => Some(other.calls.iter().zip(answers)),
+        Statement::Executed(at, answers) if *at == node => Some(other.calls.iter().zip(answers)),
         _ => None,
     });
     let mut written = written
