@@ -1,7 +1,9 @@
 //! PostgreSQL: what a statement does to the rows of a server, and when its commit is confirmed.
 
+use std::collections::BTreeSet;
+
 use crate::flaw::Flaw;
-use crate::state::{Answer, Call, Database, Node, Row};
+use crate::state::{Answer, Call, Database, Node, Row, User};
 
 impl Database {
     /// The server that takes writes.
@@ -26,32 +28,24 @@ impl Database {
             Node::First => &mut self.first,
             Node::Second => &mut self.second,
         };
-        let mut waits = false;
-        let mut execute = |call: &Call| {
-            let same_id = rows.iter().find(|row| row.user.id == call.user.id);
-            let same_id = same_id.filter(|_| flaw != Some(Flaw::NoPrimaryKey));
-            if let Some(row) = same_id {
-                waits |= flaw != Some(Flaw::ReplayWaitsForNobody);
-                return match row.user == call.user || flaw == Some(Flaw::ReplayByIdAlone) {
-                    false => Answer::IdConflict,
-                    true if may_have_written && flaw != Some(Flaw::RepeatedBatchIsReplay) => {
-                        Answer::Created
-                    }
-                    true => Answer::Replayed,
-                };
-            }
-            if rows.iter().any(|row| row.user.email == call.user.email) {
-                waits |= flaw != Some(Flaw::EmailTakenWaitsForNobody);
-                return Answer::EmailTaken;
-            }
-            rows.insert(Row {
-                user: call.user,
-                writer: call.request,
-            });
-            waits = true;
-            Answer::Created
+        let mut answers = Vec::new();
+        for call in calls {
+            let conflict = conflict(rows, call.user, may_have_written, flaw);
+            answers.push(conflict.unwrap_or_else(|| {
+                rows.insert(Row {
+                    user: call.user,
+                    writer: call.request,
+                });
+                Answer::Created
+            }));
+        }
+
+        let is_answered_at_once = |answer: &Answer| match answer {
+            Answer::EmailTaken => flaw == Some(Flaw::EmailTakenWaitsForNobody),
+            Answer::Replayed => flaw == Some(Flaw::ReplayWaitsForNobody),
+            _ => false,
         };
-        let answers = calls.iter().map(&mut execute).collect();
+        let waits = !answers.iter().all(is_answered_at_once);
         (answers, waits)
     }
 
@@ -68,4 +62,27 @@ impl Database {
             self.second.extend(self.first.iter().copied());
         }
     }
+}
+
+/// What is answered because of the rows that stand in the way of a user, if any do.
+fn conflict(
+    rows: &BTreeSet<Row>,
+    user: User,
+    may_have_written: bool,
+    flaw: Option<Flaw>,
+) -> Option<Answer> {
+    let same_id = rows.iter().find(|row| row.user.id == user.id);
+    let same_id = same_id.filter(|_| flaw != Some(Flaw::NoPrimaryKey));
+    let Some(row) = same_id else {
+        let is_taken = rows.iter().any(|row| row.user.email == user.email);
+        return is_taken.then_some(Answer::EmailTaken);
+    };
+
+    let is_replay = row.user == user || flaw == Some(Flaw::ReplayByIdAlone);
+    let is_its_own = may_have_written && flaw != Some(Flaw::RepeatedBatchIsReplay);
+    Some(match (is_replay, is_its_own) {
+        (false, _) => Answer::IdConflict,
+        (true, true) => Answer::Created,
+        (true, false) => Answer::Replayed,
+    })
 }

@@ -111,6 +111,11 @@ impl Model for Promise {
         let flaw = self.flaw;
         match action {
             Action::Post(client) => gateway::post(&mut state, client),
+            Action::Deliver(call, answer) => {
+                state.answers.remove(&(call, answer));
+                gateway::receive(&mut state, call, answer, flaw);
+            }
+
             Action::Begin(calls) => {
                 let primary = state.database.primary();
                 service::begin(&mut state, calls, primary);
@@ -122,10 +127,7 @@ impl Model for Promise {
             Action::Execute(batch) => service::execute(&mut state, batch, flaw),
             Action::Confirm(batch) => service::confirmed(&mut state, &batch),
             Action::GiveUp(batch) => service::connection_lost(&mut state, batch, flaw),
-            Action::Deliver(call, answer) => {
-                state.answers.remove(&(call, answer));
-                gateway::receive(&mut state, call, answer, flaw);
-            }
+
             Action::ExecuteOrphan(node, calls) => {
                 state.database.execute(node, &calls, false, flaw);
                 state.database.orphans.remove(&(node, calls));
