@@ -39,7 +39,7 @@ pub fn check(done: Done, rows: &[Row]) -> Vec<String> {
 fn violation(operation: &Operation, attempt: &Attempt) -> Option<&'static str> {
     let Attempt::Answered {
         status,
-        id,
+        user,
         begin,
         end,
         frozen,
@@ -48,11 +48,12 @@ fn violation(operation: &Operation, attempt: &Attempt) -> Option<&'static str> {
     else {
         return None;
     };
-    let of_key = operation.key.as_deref().map(user_id);
-    if !matches!(status, 201 | 409 | 422 | 503 | 504) {
-        Some("a status that no fault may cause")
-    } else if *status == 201 && of_key.is_some() && *id != of_key {
-        Some("201 with another id")
+    let is_of_key = |key: &String| user.id == user_id(key);
+    let is_its_own = operation.key.as_ref().is_none_or(is_of_key)
+        && user.email == operation.email
+        && user.name == operation.name;
+    if *status == 201 && !is_its_own {
+        Some("201 with another user")
     } else if *end - *begin > DEADLINE + SLACK && !frozen {
         Some("an answer after the deadline")
     } else {

@@ -4,24 +4,25 @@ use std::time::Duration;
 
 use super::checker::check;
 use super::client::{Attempt, Done, Operation};
-use super::linearizability_tests::{START, row, wrong};
+use super::history::{Row, Told};
+use super::linearizability_tests::{START, get, row, wrong};
 use super::{DEADLINE, SLACK};
 
-/// What the checker says of one create by Jane, sent as often as there are answers: how long each took.
-fn violations_of(key: Option<&str>, answers: &[(u16, Duration)]) -> Vec<String> {
-    let answered = |(status, took): &(u16, Duration)| Attempt::Answered {
-        status: *status,
-        id: Some("1".to_owned()),
+/// What the checker says of one create by Jane, which was answered so, and after so long.
+fn violations_of(key: Option<&str>, status: u16, took: Duration, user: Row) -> Vec<String> {
+    let answered = Attempt::Answered {
+        status,
+        user,
         is_replay: false,
         begin: *START,
-        end: *START + *took,
+        end: *START + took,
         frozen: false,
     };
     let operation = Operation {
         key: key.map(str::to_owned),
         email: "jane@example.com".to_owned(),
         name: "jane".to_owned(),
-        attempts: answers.iter().map(answered).collect(),
+        attempts: vec![answered],
     };
     let done = Done {
         operations: vec![operation],
@@ -32,7 +33,9 @@ fn violations_of(key: Option<&str>, answers: &[(u16, Duration)]) -> Vec<String> 
 
 #[test]
 fn checker_notices_answers_that_no_fault_may_cause() {
-    assert_eq!(violations_of(None, &[(201, DEADLINE)]), [""; 0]);
+    let jane = || row("1", "jane");
+    assert_eq!(violations_of(None, 201, DEADLINE, jane()), [""; 0]);
+    let late = DEADLINE + SLACK * 2;
     let unasked = "a row that nobody asked for";
     for (key, status, took, wrong) in [
         (None, 503, DEADLINE, &[unasked][..]),
@@ -40,15 +43,10 @@ fn checker_notices_answers_that_no_fault_may_cause() {
             None,
             500,
             DEADLINE,
-            &[unasked, "a status that no fault may cause"],
+            &["a status that no fault may cause", unasked],
         ),
-        (
-            None,
-            201,
-            DEADLINE + SLACK * 2,
-            &["an answer after the deadline"],
-        ),
-        (Some("k"), 201, DEADLINE, &["201 with another id"]),
+        (None, 201, late, &["an answer after the deadline"]),
+        (Some("k"), 201, DEADLINE, &["201 with another user"]),
         (
             Some("k"),
             504,
@@ -56,6 +54,21 @@ fn checker_notices_answers_that_no_fault_may_cause() {
             &[unasked, "a retry with the same key did not settle it"],
         ),
     ] {
-        assert_eq!(violations_of(key, &[(status, took)]), wrong, "{status}");
+        assert_eq!(violations_of(key, status, took, jane()), wrong, "{status}");
     }
+    let joe = violations_of(None, 201, DEADLINE, row("1", "joe"));
+    assert_eq!(joe, ["201 with another user"]);
+}
+
+#[test]
+fn checker_notices_reads_that_are_answered_with_an_error() {
+    let read = get((0, Some(10)), "1", Told::Status(500));
+    let done = Done {
+        operations: vec![],
+        reads: vec![read],
+    };
+    assert_eq!(
+        wrong(check(done, &[])),
+        ["a status that no fault may cause"]
+    );
 }

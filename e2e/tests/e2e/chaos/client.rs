@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use e2e::Http;
 use fastrand::Rng;
 
-use super::history::{Event, user_id};
+use super::history::{Event, Row, user_id};
 use super::reader::{self, Pages};
 use super::{CLIENTS, DEADLINE, world::World};
 
@@ -15,7 +15,7 @@ use super::{CLIENTS, DEADLINE, world::World};
 #[derive(Default)]
 pub struct Done {
     pub operations: Vec<Operation>,
-    /// Reads that were answered.
+    /// Reads that were answered, unless they were refused.
     pub reads: Vec<Event>,
 }
 
@@ -32,7 +32,8 @@ pub struct Operation {
 pub enum Attempt {
     Answered {
         status: u16,
-        id: Option<String>,
+        /// As the answer shows it.
+        user: Row,
         /// Whether it says that an earlier request created the user.
         is_replay: bool,
         begin: Instant,
@@ -40,7 +41,7 @@ pub enum Attempt {
         /// Whether a gateway was frozen meanwhile.
         frozen: bool,
     },
-    /// The connection ended without an answer; a gateway was killed.
+    /// No usable answer came: a gateway was killed.
     Disconnected { begin: Instant },
 }
 
@@ -70,7 +71,7 @@ impl Operation {
             Err(_) => Attempt::Disconnected { begin },
             Ok(answer) => Attempt::Answered {
                 status: answer.status,
-                id: answer.body["id"].as_str().map(str::to_owned),
+                user: reader::row(&answer.body),
                 is_replay: answer.is_replay,
                 begin,
                 end: Instant::now(),

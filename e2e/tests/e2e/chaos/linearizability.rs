@@ -5,6 +5,9 @@
 //! rows at the end tell which ones. Each answer then only says of some rows that they were created before its moment,
 //! and of others that they were created after it. So the earliest possible moment of each thing follows from those
 //! before it, and when one has none, no other choice would have left it one.
+//!
+//! It holds for one server: after a failover, a row that was read may be gone. An answer need not say that it is a
+//! replay, because the service cannot always know.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -76,6 +79,7 @@ impl<'a> Order<'a> {
         }
         let (there, missing) = match &event.told {
             Told::Nothing => return Ok(()),
+            Told::Status(_) => return Err("a status that no fault may cause"),
             Told::Rows(rows) => self.read(&event.asked, rows)?,
             told => self.create(&event.asked, told)?,
         };
@@ -124,6 +128,12 @@ impl<'a> Order<'a> {
             Asked::Get(id) => Vec::from_iter(self.by_id.get(&**id).copied()),
             Asked::Find(email) => Vec::from_iter(self.by_email.get(&**email).copied()),
             Asked::Page { after, until } => {
+                let ids: Vec<_> = (after.iter())
+                    .chain(told.iter().map(|row| &row.id))
+                    .collect();
+                if !ids.is_sorted_by(|a, b| a < b) {
+                    return Err("a page that is not in the order of the ids");
+                }
                 let after = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
                 let until = until.as_deref().map_or(Bound::Unbounded, Bound::Included);
                 let range = self.by_id.range::<str, _>((after, until));
@@ -139,13 +149,14 @@ impl<'a> Order<'a> {
         }
     }
 
-    /// What can have happened at no moment.
+    /// What cannot have happened at any moment.
     fn contradictions(&self) -> Vec<String> {
         let mut violations = Vec::new();
         let mut moments: Vec<Option<Instant>> = vec![None; self.all.len()];
         let order = self.in_order();
         if order.len() < self.all.len() {
-            violations.push("rows of which each was there before the other".to_owned());
+            violations
+                .push("answers that contradict each other about which row came first".to_owned());
         }
         for i in order {
             let Happening {
@@ -175,8 +186,8 @@ impl<'a> Order<'a> {
         violations
     }
 
-    /// Everything in an order in which each thing comes after those that it must come after. What is in a circle
-    /// is left out.
+    /// Everything in an order in which each thing comes after those that it must come after. What is in a circle,
+    /// or comes after one, is left out.
     fn in_order(&self) -> Vec<usize> {
         let mut later = vec![Vec::new(); self.all.len()];
         let mut waits_for: Vec<usize> = Vec::with_capacity(self.all.len());

@@ -38,15 +38,24 @@ fn create(span: Span, id: &str, name: &str, told: Told) -> Event {
 
 /// A read of all users.
 fn list(span: Span, told: &[Row]) -> Event {
-    let all = Asked::Page {
-        after: None,
-        until: None,
-    };
-    event(span, all, Told::Rows(told.to_vec()))
+    page(span, (None, None), told)
 }
 
-fn get(span: Span, id: &str, told: &[Row]) -> Event {
-    event(span, Asked::Get(id.to_owned()), Told::Rows(told.to_vec()))
+/// A read of those whose ids come after one and not after the other.
+fn page(span: Span, (after, until): (Option<&str>, Option<&str>), told: &[Row]) -> Event {
+    let page = Asked::Page {
+        after: after.map(str::to_owned),
+        until: until.map(str::to_owned),
+    };
+    event(span, page, Told::Rows(told.to_vec()))
+}
+
+pub fn get(span: Span, id: &str, told: Told) -> Event {
+    event(span, Asked::Get(id.to_owned()), told)
+}
+
+fn rows(rows: &[Row]) -> Told {
+    Told::Rows(rows.to_vec())
 }
 
 /// What is wrong, without the details.
@@ -73,8 +82,8 @@ fn checker_accepts_answers_in_any_order_that_time_allows() {
         &[
             create((0, Some(10)), "1", "jane", CREATED),
             // While it is being created, it is there for some and not for others.
-            get((1, Some(9)), "1", &[]),
-            get((2, Some(8)), "1", &jane),
+            get((1, Some(9)), "1", rows(&[])),
+            get((2, Some(8)), "1", rows(&jane)),
             list((20, Some(30)), &jane),
             event((20, Some(30)), find, Told::Rows(jane.to_vec())),
             create((5, Some(30)), "2", "jane", Told::EmailTaken),
@@ -93,7 +102,7 @@ fn checker_accepts_answers_in_any_order_that_time_allows() {
 #[test]
 fn checker_accepts_that_what_is_unknown_happens_late_or_never() {
     let unknown = || create((0, None), "1", "jane", Told::Nothing);
-    let missing = || get((50, Some(60)), "1", &[]);
+    let missing = || get((50, Some(60)), "1", rows(&[]));
     assert_linearizable(&[unknown(), missing()], &[]);
     assert_linearizable(&[unknown(), missing()], &[row("1", "jane")]);
     // The second attempt did it, and the first one came after it.
@@ -105,12 +114,13 @@ fn checker_accepts_that_what_is_unknown_happens_late_or_never() {
 fn checker_notices_a_201_without_its_row() {
     let created = || [create((0, Some(10)), "1", "jane", CREATED)];
     assert_wrong(&created(), &[], "201 without its row");
-    assert_wrong(&created(), &[row("1", "joe")][..0], "201 without its row");
-    let other = wrong(violations(&created(), &[row("2", "jane")]));
-    assert_eq!(
-        other,
-        ["201 without its row", "a row that nobody asked for"]
-    );
+    for other in [row("2", "jane"), row("1", "joe")] {
+        let wrong = wrong(violations(&created(), &[other]));
+        assert_eq!(
+            wrong,
+            ["201 without its row", "a row that nobody asked for"]
+        );
+    }
 }
 
 #[test]
@@ -167,12 +177,15 @@ fn checker_notices_reads_that_are_out_of_date_or_ahead() {
     let jane = [row("1", "jane")];
     let created = |span| create(span, "1", "jane", CREATED);
     assert_wrong(
-        &[created((0, Some(10))), get((20, Some(30)), "1", &[])],
+        &[created((0, Some(10))), get((20, Some(30)), "1", rows(&[]))],
         &jane,
         "a row that was missing after the last attempt",
     );
     assert_wrong(
-        &[created((20, Some(30))), get((0, Some(10)), "1", &jane)],
+        &[
+            created((20, Some(30))),
+            get((0, Some(10)), "1", rows(&jane)),
+        ],
         &jane,
         "a row that was not there yet",
     );
@@ -188,7 +201,7 @@ fn checker_notices_reads_that_are_out_of_date_or_ahead() {
     assert_wrong(
         &[
             created((0, Some(10))),
-            get((20, Some(30)), "1", &[row("1", "joe")]),
+            get((20, Some(30)), "1", rows(&[row("1", "joe")])),
         ],
         &jane,
         "a row that was not asked for, or that nobody created",
@@ -218,6 +231,51 @@ fn checker_notices_pages_that_were_never_the_table() {
     assert_wrong(
         &at_the_same_time,
         &both,
-        "rows of which each was there before the other",
+        "answers that contradict each other about which row came first",
     );
+}
+
+#[test]
+fn checker_holds_a_page_against_its_own_part_of_the_table() {
+    let rows = ["1", "2", "3"].map(|id| row(id, id));
+    let with = |page| {
+        let created = rows
+            .iter()
+            .map(|row| create((0, Some(10)), &row.id, &row.name, CREATED));
+        created.chain([page]).collect::<Vec<_>>()
+    };
+    let (span, late) = (
+        (20, Some(30)),
+        "a row that was missing after the last attempt",
+    );
+    assert_linearizable(&with(page(span, (None, Some("2")), &rows[..2])), &rows);
+    assert_linearizable(&with(page(span, (Some("2"), None), &rows[2..])), &rows);
+    assert_wrong(
+        &with(page(span, (None, Some("2")), &rows[1..2])),
+        &rows,
+        late,
+    );
+    assert_wrong(
+        &with(page(span, (Some("1"), None), &rows[1..2])),
+        &rows,
+        late,
+    );
+
+    let beyond = "a row that was not asked for, or that nobody created";
+    assert_wrong(
+        &with(page(span, (None, Some("1")), &rows[..2])),
+        &rows,
+        beyond,
+    );
+    let reversed = [rows[1].clone(), rows[0].clone()];
+    for wrong in [
+        page(span, (None, Some("1")), &reversed),
+        page(span, (Some("1"), None), &rows),
+    ] {
+        assert_wrong(
+            &with(wrong),
+            &rows,
+            "a page that is not in the order of the ids",
+        );
+    }
 }

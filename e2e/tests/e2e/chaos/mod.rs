@@ -24,6 +24,7 @@ use std::{env, thread};
 use fastrand::Rng;
 
 use client::Done;
+use history::Asked;
 use world::World;
 
 const CLIENTS: usize = 16;
@@ -113,7 +114,15 @@ fn report(faults: &Faults, done: &Done, rows: usize) {
     let (asked, repeated) = (operations.len(), attempts - operations.len());
     println!("faults: {faults:?}");
     println!("operations: {asked}, repeated: {repeated}, answers: {answers:?}, rows: {rows}");
-    println!("reads: {}", done.reads.len());
+    let reads =
+        |kind: fn(&Asked) -> bool| done.reads.iter().filter(|read| kind(&read.asked)).count();
+    let reads = [
+        reads(|asked| matches!(asked, Asked::Get(_))),
+        reads(|asked| matches!(asked, Asked::Find(_))),
+        reads(|asked| matches!(asked, Asked::Page { .. })),
+    ];
+    println!("reads by id, by e-mail address, of pages: {reads:?}");
     let created = answers.get("201").copied().unwrap_or(0);
-    assert!(created > 100, "too little happened to mean anything");
+    let is_enough = created > 100 && reads.iter().all(|reads| *reads > 10);
+    assert!(is_enough, "too little happened to mean anything");
 }

@@ -1,5 +1,6 @@
 //! The reads of a chaos test: one user by id or by e-mail address, and all users page by page.
 
+use std::mem;
 use std::time::Instant;
 
 use e2e::{Answer, Http};
@@ -7,19 +8,19 @@ use serde_json::Value;
 
 use super::history::{Asked, Event, Row, Told};
 
-/// Reads one user by id. `None`: there was no answer.
+/// Reads one user by id. `None`: there was no answer, or 503.
 pub fn get(http: &Http, id: String) -> Option<Event> {
     let (begin, answer, end) = ask(http, &format!("/users/{id}"))?;
-    let rows = match answer.status {
-        200 => vec![row(&answer.body)],
-        404 => vec![],
-        _ => return None,
+    let told = match answer.status {
+        200 => Told::Rows(vec![row(&answer.body)]),
+        404 => Told::Rows(vec![]),
+        other => Told::Status(other),
     };
     Some(Event {
         begin,
         end: Some(end),
         asked: Asked::Get(id),
-        told: Told::Rows(rows),
+        told,
     })
 }
 
@@ -30,7 +31,7 @@ pub fn find(http: &Http, email: String) -> Option<Event> {
         begin,
         end: Some(end),
         asked: Asked::Find(email),
-        told: Told::Rows(rows(&answer)?),
+        told: list(&answer),
     })
 }
 
@@ -47,20 +48,22 @@ impl Pages {
     /// Reads the next page.
     pub fn read(&mut self, http: &Http) -> Option<Event> {
         let (begin, answer, end) = ask(http, &format!("/users?pageToken={}", self.token))?;
-        let rows = rows(&answer)?;
+        let told = list(&answer);
         let token = answer.body["nextPageToken"].as_str().unwrap_or_default();
-        let is_last = token.is_empty();
-        let until = rows.last().filter(|_| !is_last).map(|row| row.id.clone());
-        let before = Self {
+        let until = match &told {
+            Told::Rows(rows) if !token.is_empty() => rows.last().map(|row| row.id.clone()),
+            _ => None,
+        };
+        let next = Self {
             token: token.to_owned(),
             last: until.clone(),
         };
-        let after = std::mem::replace(self, before).last;
+        let after = mem::replace(self, next).last;
         Some(Event {
             begin,
             end: Some(end),
             asked: Asked::Page { after, until },
-            told: Told::Rows(rows),
+            told,
         })
     }
 }
@@ -68,16 +71,18 @@ impl Pages {
 fn ask(http: &Http, path: &str) -> Option<(Instant, Answer, Instant)> {
     let begin = Instant::now();
     let answer = http.try_get(path).ok()?;
-    Some((begin, answer, Instant::now()))
+    (answer.status != 503).then(|| (begin, answer, Instant::now()))
 }
 
-/// The users of a list; `None`: it is none.
-fn rows(answer: &Answer) -> Option<Vec<Row>> {
-    let users = answer.body["users"].as_array()?;
-    Some(users.iter().map(row).collect())
+fn list(answer: &Answer) -> Told {
+    match answer.body["users"].as_array() {
+        Some(users) if answer.status == 200 => Told::Rows(users.iter().map(row).collect()),
+        _ => Told::Status(answer.status),
+    }
 }
 
-fn row(user: &Value) -> Row {
+/// The user in an answer.
+pub fn row(user: &Value) -> Row {
     let text = |name: &str| user[name].as_str().unwrap_or_default().to_owned();
     Row {
         id: text("id"),
