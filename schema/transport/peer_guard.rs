@@ -111,7 +111,8 @@ impl PeerGuard {
         let due = Instant::now() + STALL_TIMEOUT;
         while !self.has_room() {
             if Instant::now() > due {
-                return Err(Error::overloaded("the peer holds too much memory".into()));
+                // Not `overloaded`, which would promise that none of its calls was carried out.
+                return Err(Error::disconnected("the peer holds too much memory".into()));
             }
             // Nobody tells when other peers release what they hold.
             let _ = timeout(SHARE_RECHECK, self.queue.released.notified()).await;
@@ -320,6 +321,7 @@ impl Drop for PeerGuard {
 
 #[cfg(test)]
 mod tests {
+    use capnp::ErrorKind;
     use capnp_rpc::rpc_twoparty_capnp::Side;
     use tokio::runtime::LocalRuntime;
     use tokio::task::spawn_local;
@@ -358,6 +360,23 @@ mod tests {
             }
 
             assert_eq!(memory.share(), everything);
+        });
+    }
+
+    #[test]
+    fn peer_that_stalls_for_too_long_is_not_told_that_its_calls_were_not_carried_out() {
+        LocalRuntime::new().unwrap().block_on(async {
+            tokio::time::pause();
+            let memory = PeerMemory::default();
+            let guard = PeerGuard::new(memory.clone());
+            let calls = memory.share() / CALL_COST + 1;
+            for id in 0..u32::try_from(calls).unwrap() {
+                guard.on_question(id, 0, None).unwrap();
+            }
+
+            let error = guard.room().await.unwrap_err();
+
+            assert_eq!(error.kind, ErrorKind::Disconnected, "{error}");
         });
     }
 
