@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use postgres::error::SqlState;
+use postgres::error::{DbError, Severity, SqlState};
 use service_runtime::throttle::Throttle;
 
 use super::sqlstate::condition_name;
@@ -43,11 +43,10 @@ impl From<&postgres::Error> for StatementError {
         };
 
         let code = server.code();
-        let class = match (server.severity(), &code.code()[..2]) {
-            // The server ends the connection, perhaps after it has committed.
-            ("FATAL" | "PANIC", _) => Self::ConnectionLost,
-            (_, "22" | "23") => Self::ConstraintViolation,
-            (_, "40") => Self::SerializationFailure,
+        let class = match &code.code()[..2] {
+            _ if may_have_committed(server) => Self::ConnectionLost,
+            "22" | "23" => Self::ConstraintViolation,
+            "40" => Self::SerializationFailure,
             _ if *code == SqlState::LOCK_NOT_AVAILABLE => Self::LockTimeout,
             _ => Self::Failed,
         };
@@ -58,4 +57,20 @@ impl From<&postgres::Error> for StatementError {
         }
         class
     }
+}
+
+/// Whether an error does not tell that the statement was undone.
+///
+/// It ends the connection, perhaps after a commit; or, as an error of a pooler or of what a trigger calls, says that
+/// a connection behind it broke (class 08), or that it is not known whether a statement was completed (40003).
+fn may_have_committed(error: &DbError) -> bool {
+    let ends_connection = match error.parsed_severity() {
+        Some(severity) => matches!(severity, Severity::Fatal | Severity::Panic),
+        // It comes from before PostgreSQL 9.6, or not from PostgreSQL.
+        None => matches!(error.severity(), "FATAL" | "PANIC"),
+    };
+    let code = error.code();
+    ends_connection
+        || code.code().starts_with("08")
+        || *code == SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
 }

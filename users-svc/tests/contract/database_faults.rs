@@ -76,3 +76,41 @@ fn call_ends_at_the_deadline_of_its_caller() {
     });
     drop(transaction);
 }
+
+/// What the server, or a pooler before it, says of a statement that it may have carried out.
+#[test]
+fn error_that_leaves_the_outcome_open_is_not_taken_for_nothing_written() {
+    for sqlstate in ["08006", "08P01", "40003"] {
+        let service = Service::start();
+        raise_on_insert(&service, sqlstate, "true");
+
+        let answer = service.call(create);
+
+        let unknown = CreateAnswer::Failed(ErrorKind::Failed);
+        assert_eq!(answer, unknown, "{sqlstate}");
+    }
+}
+
+#[test]
+fn create_is_attempted_again_after_an_error_that_leaves_its_outcome_open() {
+    let service = Service::start();
+    let sequence = "CREATE SEQUENCE attempts";
+    service.sql().batch_execute(sequence).unwrap();
+    raise_on_insert(&service, "08006", "nextval('attempts') = 1");
+
+    let answer = service.call(create);
+
+    assert!(matches!(answer, CreateAnswer::New(_)), "{answer:?}");
+    assert_eq!(service.rows(), 1);
+}
+
+/// Has inserts fail with an error, on a condition.
+pub fn raise_on_insert(service: &Service, sqlstate: &str, condition: &str) {
+    let trigger = format!(
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN \
+         IF {condition} THEN RAISE EXCEPTION 'as the test has it' USING ERRCODE = '{sqlstate}'; END IF; \
+         RETURN new; END$$; \
+         CREATE TRIGGER fail BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION fail()"
+    );
+    service.sql().batch_execute(&trigger).unwrap();
+}
