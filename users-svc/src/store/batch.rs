@@ -85,6 +85,12 @@ impl<'a> Batch<'a> {
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
+    /// The rows that are there now with the id or the e-mail address of a user.
+    pub fn conflicts(&self, client: &mut Client, statements: &Statements) -> SqlResult<Vec<User>> {
+        let select = &statements.select_conflicts;
+        select.users(client, &[&self.columns.ids, &self.keys])
+    }
+
     /// What became of each user, told by the ids that were inserted and the rows that are there now. When an
     /// attempt before may have written, its own rows are no replays.
     pub fn explain(
@@ -96,22 +102,37 @@ impl<'a> Batch<'a> {
         let taken: HashSet<String> = conflicts.iter().map(User::unique_key).collect();
         let by_id: HashMap<Uuid, User> =
             conflicts.into_iter().map(|user| (user.id, user)).collect();
-        let explain = |(user, key): (&&NewUser, &String)| match by_id.get(&user.id.uuid()) {
-            // The same user may be in the batch twice; it was created once.
-            Some(row) if user.is_replay_of(row) => {
-                let is_created = inserted.remove(&row.id) || may_have_written;
-                Ok(if is_created {
-                    InsertOutcome::Created
-                } else {
-                    InsertOutcome::Replayed
-                })
+        let explain = |(user, key): (&&NewUser, &String)| {
+            let id = user.id.uuid();
+            match by_id.get(&id) {
+                // The same user may be in the batch twice; it was created once.
+                Some(row) if user.is_replay_of(row) => {
+                    let is_created = inserted.remove(&id) || may_have_written;
+                    Ok(if is_created {
+                        InsertOutcome::Created
+                    } else {
+                        InsertOutcome::Replayed
+                    })
+                }
+                // Someone else has changed or deleted it since.
+                _ if inserted.contains(&id) && self.is_only_one_with(id) => {
+                    Ok(InsertOutcome::Created)
+                }
+                Some(_) => Ok(InsertOutcome::IdConflict),
+                None if taken.contains(key) => Ok(InsertOutcome::EmailTaken),
+                // Someone else has deleted since what stood in the way, or what this batch or an attempt before
+                // inserted.
+                None if may_have_written || inserted.contains(&id) => {
+                    Err(CallFailure::OutcomeUnknown)
+                }
+                None => Err(CallFailure::NotExecuted),
             }
-            Some(_) => Ok(InsertOutcome::IdConflict),
-            None if taken.contains(key) => Ok(InsertOutcome::EmailTaken),
-            // Someone else has deleted since what stood in the way.
-            None if may_have_written => Err(CallFailure::OutcomeUnknown),
-            None => Err(CallFailure::NotExecuted),
         };
         self.users.iter().zip(&self.keys).map(explain).collect()
+    }
+
+    fn is_only_one_with(&self, id: Uuid) -> bool {
+        let ids = self.columns.ids.iter();
+        ids.filter(|other| **other == id).count() == 1
     }
 }

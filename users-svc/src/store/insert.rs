@@ -5,7 +5,7 @@
 //! inserted is explained by the rows that stood in the way. When an attempt may have written and its answer is lost,
 //! the batch is attempted once more with the same ids, which finds out.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -103,6 +103,9 @@ impl Store {
             };
             match fault_of_a_row {
                 None => results[part].fill(Err(failed.into())),
+                Some(InsertOutcome::Refused) if part.len() == 1 => {
+                    results[part.start] = self.explain_refusal(users[part.start]);
+                }
                 Some(fault) if part.len() == 1 => results[part].fill(Ok(fault)),
                 Some(_) => {
                     let size = part.len().div_ceil(PARTS);
@@ -112,6 +115,24 @@ impl Store {
             }
         }
         results
+    }
+
+    /// What became of a user whom a constraint or a trigger keeps out. The user may be stored all the same, by a create
+    /// before it existed: PostgreSQL checks it before it looks for conflicts.
+    fn explain_refusal(&self, user: &NewUser) -> Result<InsertOutcome, CallFailure> {
+        let users = [user];
+        let batch = Batch::new(&users, None);
+        take_durability_warning();
+        let connection = self.pool.connection(Trust::Tried);
+        let found = connection.and_then(|connection| {
+            connection.run(|client, statements| batch.conflicts(client, statements))
+        });
+        match found {
+            Ok(conflicts) if !take_durability_warning() => {
+                batch.explain(HashSet::new(), conflicts, false)[0].or(Ok(InsertOutcome::Refused))
+            }
+            _ => Err(CallFailure::NotExecuted),
+        }
     }
 
     /// Attempts a batch until its outcome is known, or cannot be found out.
@@ -175,8 +196,7 @@ impl Store {
 
             // The insert has committed: if the next statement fails, these rows are there.
             has_written = !inserted.is_empty();
-            let select = &statements.select_conflicts;
-            let conflicts = select.users(client, &[&batch.columns.ids, &batch.keys])?;
+            let conflicts = batch.conflicts(client, statements)?;
             let results = batch.explain(inserted, conflicts, may_have_written);
             self.expected.set(Expected::after(&results));
             Ok(results)

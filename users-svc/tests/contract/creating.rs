@@ -1,5 +1,6 @@
 //! What `createUser` promises to one caller.
 
+use crate::database_faults::raise_on_insert;
 use crate::support::{CreateAnswer, Service, User, fresh_id};
 
 #[test]
@@ -50,6 +51,46 @@ fn create_is_a_replay_only_with_the_same_id_email_and_name() {
             users.create(&other, "A@B.IO", "A").await,
             CreateAnswer::EmailTaken
         );
+    });
+    assert_eq!(service.rows(), 1);
+}
+
+#[test]
+fn user_from_before_a_constraint_is_replayed() {
+    let check = "ALTER TABLE users ADD CHECK (length(name) > 1) NOT VALID";
+    check_that_what_keeps_out_new_users_does_not_hide_old_ones(|service| {
+        service.sql().batch_execute(check).unwrap();
+    });
+}
+
+#[test]
+fn user_from_before_a_trigger_is_replayed() {
+    check_that_what_keeps_out_new_users_does_not_hide_old_ones(|service| {
+        raise_on_insert(service, "23514", "true");
+    });
+}
+
+/// PostgreSQL checks constraints, and runs triggers, before it looks for conflicts.
+fn check_that_what_keeps_out_new_users_does_not_hide_old_ones(keep_out: impl Fn(&Service)) {
+    let service = Service::start();
+    let (id, other) = (fresh_id(), fresh_id());
+    let CreateAnswer::New(user) =
+        service.call(async |users| users.create(&id, "a@b.io", "A").await)
+    else {
+        panic!()
+    };
+
+    keep_out(&service);
+
+    service.call(async |users| {
+        let replay = users.create(&id, "a@b.io", "A").await;
+        assert_eq!(replay, CreateAnswer::Replay(user));
+        let conflict = users.create(&id, "a@b.io", "B").await;
+        assert_eq!(conflict, CreateAnswer::IdConflict);
+        let taken = users.create(&other, "A@b.io", "A").await;
+        assert_eq!(taken, CreateAnswer::EmailTaken);
+        let refused = users.create(&other, "c@b.io", "C").await;
+        assert_eq!(refused, CreateAnswer::Invalid(vec![String::new()]));
     });
     assert_eq!(service.rows(), 1);
 }
