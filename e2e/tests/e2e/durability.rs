@@ -50,10 +50,31 @@ fn server_without_fsync_is_warned_about() {
 }
 
 #[test]
+fn setting_that_hides_a_cancelled_wait_for_the_standby_is_logged() {
+    let server = Server::temporary().unwrap();
+    let mut sql = server.connect("postgres").unwrap();
+    let set_standby = "ALTER SYSTEM SET synchronous_standby_names = 'nobody'";
+    let url = server.fresh_database().unwrap();
+    let options = format!("{url}?options=-c%20client_min_messages%3Derror");
+    drop(start_users(&e2e::free_addr(), &options, &[]));
+    sql.batch_execute(set_standby).unwrap();
+    sql.batch_execute("SELECT pg_reload_conf()").unwrap();
+
+    let no_writes = [("MIGRATE_ON_START", "false")];
+    let mut users = start_users(&e2e::free_addr(), &options, &no_writes);
+
+    let line = users.wait_for("client_min_messages=warning");
+    assert!(line.contains("WARN"), "{line}");
+}
+
+#[test]
 fn cancelled_wait_for_the_standby_is_no_201_until_the_standby_has_the_row() {
     let server = Server::temporary().unwrap();
+    let mut sql = server.connect("postgres").unwrap();
+    // The service asks for the warning that tells of it, whatever its role is set to.
+    let hide_warnings = "ALTER ROLE ALL SET client_min_messages = error";
+    sql.batch_execute(hide_warnings).unwrap();
     let system = System::start_on(&server.fresh_database().unwrap(), &[], &[]);
-    let mut sql = system.sql();
     let mut set_standby = |name: &str| {
         let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'");
         sql.batch_execute(&set).unwrap();

@@ -52,6 +52,11 @@ pub fn take_durability_warning() -> bool {
 const WAITS_FOR_STANDBY: &str = "SELECT current_setting('synchronous_standby_names') = '' \
     OR current_setting('synchronous_commit') IN ('on', 'remote_apply', 'off')";
 
+/// Whether sessions get the warnings that [`note`] waits for, where there is a synchronous standby. A pooler may not
+/// pass on that we ask for them.
+const TELLS_OF_WARNINGS: &str = "SELECT current_setting('synchronous_standby_names') = '' \
+    OR current_setting('client_min_messages') <> 'error'";
+
 /// Logs a warning for each setting that breaks the promise, as sessions of this role in this database see it.
 pub fn warn_unless_durable(client: &mut Client) -> Result<(), postgres::Error> {
     for (setting, cost) in NEEDED {
@@ -65,14 +70,22 @@ pub fn warn_unless_durable(client: &mut Client) -> Result<(), postgres::Error> {
             tracing::warn!("PostgreSQL runs with {setting}=off: {cost}");
         }
     }
-    if !client
-        .query_typed_one(WAITS_FOR_STANDBY, &[])?
-        .get::<_, bool>(0)
-    {
-        tracing::warn!(
+    for (is_safe, warning) in [
+        (
+            WAITS_FOR_STANDBY,
             "PostgreSQL does not wait until the synchronous standby has flushed a commit: users that were \
-             acknowledged may be lost in a failover; set synchronous_commit=on"
-        );
+             acknowledged may be lost in a failover; set synchronous_commit=on",
+        ),
+        (
+            TELLS_OF_WARNINGS,
+            "PostgreSQL does not say when the wait for the synchronous standby was cancelled: users that were \
+             acknowledged may be lost in a failover; set client_min_messages=warning",
+        ),
+    ] {
+        let is_safe: bool = client.query_typed_one(is_safe, &[])?.get(0);
+        if !is_safe {
+            tracing::warn!("{warning}");
+        }
     }
     Ok(())
 }

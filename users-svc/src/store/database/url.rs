@@ -36,7 +36,7 @@ pub fn parse(url: &str, timeout: Duration) -> anyhow::Result<(Config, TlsPolicy)
     };
     let policy = options.policy()?;
     choose_stream(&mut config)?;
-    set_limits(&mut config, timeout);
+    set_defaults(&mut config, timeout);
     Ok((config, policy))
 }
 
@@ -106,18 +106,19 @@ fn choose_stream(config: &mut Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sets the limits of time that the URL does not bring.
-fn set_limits(config: &mut Config, timeout: Duration) {
-    let limits = format!(
-        "-c statement_timeout={} -c lock_timeout={}",
+/// Sets what the URL does not bring: limits of time, and that the server tells of its warnings, of which one is that
+/// a commit may not be durable.
+fn set_defaults(config: &mut Config, timeout: Duration) {
+    let settings = format!(
+        "-c statement_timeout={} -c lock_timeout={} -c client_min_messages=warning",
         timeout.as_millis(),
         LOCK_TIMEOUT.as_millis()
     );
     // Of a setting that is given twice, the last counts.
     let options = config
         .get_options()
-        .map(|theirs| format!("{limits} {theirs}"));
-    config.options(&options.unwrap_or(limits));
+        .map(|theirs| format!("{settings} {theirs}"));
+    config.options(&options.unwrap_or(settings));
 
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(timeout);
@@ -153,11 +154,11 @@ mod tests {
     }
 
     #[test]
-    fn database_gets_time_limits_unless_the_url_brings_its_own() {
+    fn database_gets_settings_unless_the_url_brings_its_own() {
         let ours = parse("postgres://u:p@h/d").unwrap();
         assert_eq!(
             ours.get_options(),
-            Some("-c statement_timeout=1500 -c lock_timeout=10")
+            Some("-c statement_timeout=1500 -c lock_timeout=10 -c client_min_messages=warning")
         );
         let theirs = parse("host=h user=u connect_timeout=7 options='-c work_mem=1MB'").unwrap();
         assert!(theirs.get_options().unwrap().ends_with("-c work_mem=1MB"));
