@@ -1,7 +1,10 @@
 //! Holds every answer that the clients were given against the other answers and the table.
 
+use std::collections::HashMap;
+
 use super::client::{Attempt, Done, Operation};
-use super::history::{self, Row, user_id};
+use super::history::{self, Row};
+use super::importer::Imported;
 use super::world::World;
 use super::{DEADLINE, SLACK, linearizability};
 
@@ -19,11 +22,19 @@ pub fn rows(world: &World) -> Vec<Row> {
 }
 
 /// The violations of the promise, in words.
-pub fn check(done: Done, rows: &[Row]) -> Vec<String> {
+pub fn check(done: Done, imported: Imported, rows: &[Row]) -> Vec<String> {
     let Done { operations, reads } = done;
     let mut events = reads;
     events.extend(history::creates(&operations, rows));
+    events.extend(imported.creates);
     let mut violations = linearizability::violations(&events, rows);
+    violations.extend(imported.violations);
+    let by_id: HashMap<&str, &Row> = rows.iter().map(|row| (&*row.id, row)).collect();
+    let missing = imported
+        .rows
+        .iter()
+        .filter(|row| by_id.get(&*row.id) != Some(row));
+    violations.extend(missing.map(|row| format!("an imported row that is not there: {row:?}")));
     for operation in &operations {
         let wrong = operation.attempts.iter();
         let mut wrong: Vec<&str> = wrong.filter_map(|it| violation(operation, it)).collect();
@@ -43,17 +54,19 @@ fn violation(operation: &Operation, attempt: &Attempt) -> Option<&'static str> {
         begin,
         end,
         frozen,
+        has_new_key,
         ..
     } = attempt
     else {
         return None;
     };
-    let is_of_key = |key: &String| user.id == user_id(key);
-    let is_its_own = operation.key.as_ref().is_none_or(is_of_key)
+    let is_its_own = operation.id().is_none_or(|id| id == user.id)
         && user.email == operation.email
         && user.name == operation.name;
     if *status == 201 && !is_its_own {
         Some("201 with another user")
+    } else if *status == 401 && !has_new_key {
+        Some("an API key that is good and was refused")
     } else if *end - *begin > DEADLINE + SLACK && !frozen {
         Some("an answer after the deadline")
     } else {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::checker::check;
 use super::client::{Attempt, Done, Operation};
 use super::history::{Row, Told};
+use super::importer::Imported;
 use super::linearizability_tests::{START, get, row, wrong};
 use super::{DEADLINE, SLACK};
 
@@ -17,6 +18,7 @@ fn violations_of(key: Option<&str>, status: u16, took: Duration, user: Row) -> V
         begin: *START,
         end: *START + took,
         frozen: false,
+        has_new_key: false,
     };
     let operation = Operation {
         key: key.map(str::to_owned),
@@ -28,7 +30,7 @@ fn violations_of(key: Option<&str>, status: u16, took: Duration, user: Row) -> V
         operations: vec![operation],
         reads: vec![],
     };
-    wrong(check(done, &[row("1", "jane")]))
+    wrong(check(done, Imported::default(), &[row("1", "jane")]))
 }
 
 #[test]
@@ -68,7 +70,7 @@ fn checker_notices_reads_that_are_answered_with_an_error() {
         reads: vec![read],
     };
     assert_eq!(
-        wrong(check(done, &[])),
+        wrong(check(done, Imported::default(), &[])),
         ["a status that no fault may cause"]
     );
 }

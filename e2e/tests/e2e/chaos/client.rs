@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use e2e::Http;
 use fastrand::Rng;
 
-use super::history::{Event, Row, user_id};
+use super::history::{Asked, Event, Row, Told, user_id};
 use super::reader::{self, Pages};
-use super::{CLIENTS, DEADLINE, world::World};
+use super::world::World;
+use super::{CLIENTS, DEADLINE};
 
 /// What one client did.
 #[derive(Default)]
@@ -17,6 +17,14 @@ pub struct Done {
     pub operations: Vec<Operation>,
     /// Reads that were answered, unless they were refused.
     pub reads: Vec<Event>,
+}
+
+impl Done {
+    /// Adds what another client did.
+    pub fn extend(&mut self, other: Self) {
+        self.operations.extend(other.operations);
+        self.reads.extend(other.reads);
+    }
 }
 
 /// What a client asked for, once or several times. The name is the operation's own.
@@ -40,12 +48,19 @@ pub enum Attempt {
         end: Instant,
         /// Whether a gateway was frozen meanwhile.
         frozen: bool,
+        /// Whether API keys had just been replaced.
+        has_new_key: bool,
     },
     /// No usable answer came: a gateway was killed.
     Disconnected { begin: Instant },
 }
 
 impl Operation {
+    /// The id of its user, if it is safe to repeat.
+    pub fn id(&self) -> Option<String> {
+        self.key.as_deref().map(user_id)
+    }
+
     pub fn statuses(&self) -> impl Iterator<Item = u16> {
         self.attempts.iter().filter_map(Attempt::status)
     }
@@ -66,7 +81,7 @@ impl Operation {
     /// Sends it to one of the gateways, once.
     pub fn attempt(&mut self, world: &World, gateway: usize) -> Option<u16> {
         let (begin, freezes) = (Instant::now(), world.freezes());
-        let http = &world.https[gateway];
+        let http = world.http(gateway);
         let attempt = match http.try_create(&self.email, &self.name, self.key.as_deref()) {
             Err(_) => Attempt::Disconnected { begin },
             Ok(answer) => Attempt::Answered {
@@ -76,6 +91,7 @@ impl Operation {
                 begin,
                 end: Instant::now(),
                 frozen: freezes % 2 == 1 || freezes != world.freezes(),
+                has_new_key: world.api_keys.may_be_refused(begin),
             },
         };
         let status = attempt.status();
@@ -99,15 +115,18 @@ pub fn run(world: &World, client: usize, mut rng: Rng, stop: &AtomicBool) -> Don
     let mut pages = Pages::default();
     while !stop.load(Ordering::Relaxed) {
         if rng.f64() < 0.2 {
-            let http = &world.https[rng.usize(..2)];
-            reads.extend(read(http, &operations, &mut pages, &mut rng));
+            let gateway = rng.usize(..2);
+            reads.extend(read(world, gateway, &operations, &mut pages, &mut rng));
+        }
+        if rng.f64() < 0.02 {
+            reads.extend(read_with_revoked_key(world, &mut rng));
         }
         let chosen = choose_old(&operations, &mut rng).unwrap_or_else(|| {
             operations.push(new_operation(world, client, operations.len(), &mut rng));
             operations.len() - 1
         });
         let status = operations[chosen].attempt(world, rng.usize(..2));
-        if matches!(status, None | Some(503)) {
+        if matches!(status, None | Some(401 | 503)) {
             thread::sleep(Duration::from_millis(rng.u64(..40)));
         }
     }
@@ -115,18 +134,38 @@ pub fn run(world: &World, client: usize, mut rng: Rng, stop: &AtomicBool) -> Don
 }
 
 /// Reads something that may be there: what a client has asked for itself, or a page of all users.
-fn read(http: &Http, operations: &[Operation], pages: &mut Pages, rng: &mut Rng) -> Option<Event> {
+fn read(
+    world: &World,
+    gateway: usize,
+    operations: &[Operation],
+    pages: &mut Pages,
+    rng: &mut Rng,
+) -> Option<Event> {
     let any = rng.choice(operations);
-    let key = any.and_then(|operation| operation.key.as_deref());
-    match (rng.usize(..3), any, key) {
-        (0, _, Some(key)) => reader::get(http, user_id(key)),
-        (1, Some(any), _) => reader::find(http, any.email.clone()),
-        _ => pages.read(http),
+    let id = any.and_then(Operation::id);
+    match (rng.usize(..3), any, id) {
+        (0, _, Some(id)) => reader::get(world, gateway, id),
+        (1, Some(any), _) => reader::find(world, gateway, any.email.clone()),
+        _ => pages.read(world, gateway),
     }
 }
 
+/// Reads with a key that must not be accepted any more, and returns what is wrong.
+fn read_with_revoked_key(world: &World, rng: &mut Rng) -> Option<Event> {
+    let key = world.api_keys.revoked(rng)?;
+    let http = world.http(rng.usize(..2)).with_api_key(&key);
+    let begin = Instant::now();
+    let status = http.try_get("/users").ok()?.status;
+    (!matches!(status, 401 | 503)).then(|| Event {
+        begin,
+        end: Some(Instant::now()),
+        asked: Asked::WithRevokedKey,
+        told: Told::Status(status),
+    })
+}
+
 /// Mostly the last one that is open, if any; seldom one that may be settled, which must replay.
-fn choose_old(operations: &[Operation], rng: &mut Rng) -> Option<usize> {
+pub fn choose_old(operations: &[Operation], rng: &mut Rng) -> Option<usize> {
     let open = operations.iter().rposition(Operation::is_open);
     if open.is_some() && rng.f64() < 0.7 {
         return open;
@@ -140,7 +179,7 @@ fn choose_old(operations: &[Operation], rng: &mut Rng) -> Option<usize> {
 
 /// A create of an address that others may want too, sometimes with another operation's key. In a storm all
 /// of them share a few.
-fn new_operation(world: &World, client: usize, number: usize, rng: &mut Rng) -> Operation {
+pub fn new_operation(world: &World, client: usize, number: usize, rng: &mut Rng) -> Operation {
     let name = format!("client {client} operation {number}");
     if let Some(storm) = world.storm() {
         return Operation {
@@ -154,14 +193,14 @@ fn new_operation(world: &World, client: usize, number: usize, rng: &mut Rng) -> 
     let key = match rng.usize(..10) {
         0..3 => None,
         3 => {
-            let (other, old) = (rng.usize(..CLIENTS), rng.usize(..=number));
+            let (other, old) = (rng.usize(..*CLIENTS), rng.usize(..=number));
             Some(format!("key-{other}-{old}"))
         }
         _ => Some(format!("key-{client}-{number}")),
     };
     Operation {
         key,
-        email: format!("user{}@example.com", rng.usize(..1000 + number * CLIENTS)),
+        email: format!("user{}@example.com", rng.usize(..1000 + number * *CLIENTS)),
         name,
         attempts: Vec::new(),
     }

@@ -6,10 +6,10 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::client::{Attempt, Operation};
-use super::world::PRINCIPAL;
+use super::credentials::PRINCIPAL;
 
 /// A user as it is stored.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Row {
     pub id: String,
     pub email: String,
@@ -32,6 +32,8 @@ pub enum Asked {
     Create(Row),
     Get(String),
     Find(String),
+    /// Anything, with an API key that was revoked.
+    WithRevokedKey,
     /// The users whose ids come after one and not after the other one.
     Page {
         after: Option<String>,
@@ -60,7 +62,7 @@ pub fn creates(operations: &[Operation], rows: &[Row]) -> Vec<Event> {
     let ids: HashMap<&str, &str> = rows.iter().map(|row| (&*row.name, &*row.id)).collect();
     let mut events = Vec::new();
     for operation in operations {
-        let of_key = operation.key.as_deref().map(user_id);
+        let of_key = operation.id();
         // Without a key, the id is known when there is a row.
         let of_row = ids.get(&*operation.name).copied().map(str::to_owned);
         let known = of_key.or(of_row).unwrap_or_default();
@@ -88,7 +90,8 @@ fn create(operation: &Operation, attempt: &Attempt, known_id: &str) -> Option<Ev
                 409 => Told::EmailTaken,
                 422 => Told::IdConflict,
                 504 => Told::Nothing,
-                503 => return None,
+                // It was refused.
+                401 | 503 => return None,
                 other => Told::Status(*other),
             };
             let end = (*status != 504).then_some(*end);

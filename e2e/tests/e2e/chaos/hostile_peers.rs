@@ -21,7 +21,7 @@ pub fn run(world: &World, mut rng: Rng, stop: &AtomicBool) {
         let which = rng.usize(..2);
         let (addr, words) = if rng.bool() {
             (
-                format!("127.0.0.1:{}", world.https[which].port()),
+                format!("127.0.0.1:{}", world.http(which).port()),
                 http(&mut rng),
             )
         } else {

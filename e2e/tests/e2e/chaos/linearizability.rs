@@ -125,6 +125,7 @@ impl<'a> Order<'a> {
     fn read(&self, asked: &Asked, told: &[Row]) -> Result<(Vec<usize>, Vec<usize>), &'static str> {
         let asked_for: Vec<usize> = match asked {
             Asked::Create(_) => return Err("a create that was answered like a read"),
+            Asked::WithRevokedKey => return Err("an API key that works although it was revoked"),
             Asked::Get(id) => Vec::from_iter(self.by_id.get(&**id).copied()),
             Asked::Find(email) => Vec::from_iter(self.by_email.get(&**email).copied()),
             Asked::Page { after, until } => {

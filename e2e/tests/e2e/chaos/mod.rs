@@ -3,20 +3,27 @@
 //! with the same key settles it.** Nothing else ever comes out of a fault.
 //!
 //! In the style of Jepsen. The seed is printed; `CHAOS_SEED` repeats its choices, `CHAOS_SECONDS` sets
-//! the length: `CHAOS_SECONDS=600 cargo test --release --test e2e -- --ignored chaos`.
+//! the length, and `CHAOS_CLIENTS` the number of clients:
+//! `CHAOS_SECONDS=3600 CHAOS_CLIENTS=32 cargo test --release --test e2e -- --ignored chaos`.
 
 mod checker;
 mod checker_tests;
 mod client;
+mod credentials;
 mod history;
 mod hostile_peers;
+mod importer;
 mod linearizability;
 mod linearizability_tests;
 mod nemesis;
 mod reader;
+mod rpc_client;
 mod world;
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::str::FromStr;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, thread};
@@ -25,9 +32,12 @@ use fastrand::Rng;
 
 use client::Done;
 use history::Asked;
+use importer::Imported;
 use world::World;
 
-const CLIENTS: usize = 16;
+static CLIENTS: LazyLock<usize> = LazyLock::new(|| from_environment("CHAOS_CLIENTS").unwrap_or(16));
+/// Of that many clients, one speaks RPC, and the others HTTP.
+const RPC_SHARE: usize = 4;
 /// Peers that misbehave beside them.
 const HOSTILE_PEERS: usize = 4;
 /// `REQUEST_TIMEOUT_MS` of the gateways.
@@ -46,35 +56,51 @@ fn every_answer_is_true_while_everything_breaks() {
 #[test]
 #[ignore = "runs for minutes: CHAOS_SECONDS, 600 unless set"]
 fn every_answer_is_true_while_everything_breaks_for_long() {
-    let seconds = env::var("CHAOS_SECONDS").map_or(600, |seconds| seconds.parse().unwrap());
+    let seconds = from_environment("CHAOS_SECONDS").unwrap_or(600);
     chaos(Duration::from_secs(seconds));
+}
+
+fn from_environment<T: FromStr<Err: Debug>>(variable: &str) -> Option<T> {
+    env::var(variable).ok().map(|value| value.parse().unwrap())
 }
 
 /// Breaks things for a while, heals them, settles what is open, and checks the promise.
 fn chaos(length: Duration) {
-    let seed = env::var("CHAOS_SEED").map_or_else(|_| fastrand::u64(..), |s| s.parse().unwrap());
+    let seed = from_environment("CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("CHAOS_SEED={seed}");
-    let world = World::start();
-    let (faults, mut done) = run(&world, Rng::with_seed(seed), length);
+    let mut rng = Rng::with_seed(seed);
+    let world = World::start(rng.bool());
+    let (faults, mut done, imported) = run(&world, rng, length);
     client::settle(&world, &mut done.operations);
 
     let rows = checker::rows(&world);
-    report(&faults, &done, rows.len());
-    let violations = checker::check(done, &rows);
+    println!("mutual TLS: {}", world.tls.is_some());
+    report(&faults, &done, &imported, rows.len());
+    let violations = checker::check(done, imported, &rows);
     assert_eq!(violations, Vec::<String>::new(), "CHAOS_SEED={seed}");
 }
 
 /// Lets the clients work while the nemesis does, and returns what it did and all that they did.
-fn run(world: &World, mut rng: Rng, length: Duration) -> (Faults, Done) {
+fn run(world: &World, mut rng: Rng, length: Duration) -> (Faults, Done, Imported) {
     let stop = AtomicBool::new(false);
     let mut faults = Faults::new();
-    let done = thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS)
+    let (done, imported) = thread::scope(|scope| {
+        let clients: Vec<_> = (0..*CLIENTS)
             .map(|n| {
                 let (stop, rng) = (&stop, rng.fork());
-                scope.spawn(move || client::run(world, n, rng, stop))
+                let speaks_rpc = n % RPC_SHARE == 0;
+                let run = if speaks_rpc {
+                    rpc_client::run
+                } else {
+                    client::run
+                };
+                scope.spawn(move || run(world, n, rng, stop))
             })
             .collect();
+        let importer = {
+            let (stop, rng) = (&stop, rng.fork());
+            scope.spawn(move || importer::run(world, rng, stop))
+        };
 
         for _ in 0..HOSTILE_PEERS {
             let (stop, rng) = (&stop, rng.fork());
@@ -92,17 +118,15 @@ fn run(world: &World, mut rng: Rng, length: Duration) -> (Faults, Done) {
         stop.store(true, Ordering::Relaxed);
         let mut all = Done::default();
         for client in clients {
-            let done = client.join().unwrap();
-            all.operations.extend(done.operations);
-            all.reads.extend(done.reads);
+            all.extend(client.join().unwrap());
         }
-        all
+        (all, importer.join().unwrap())
     });
-    (faults, done)
+    (faults, done, imported)
 }
 
 /// Prints what happened, and makes sure that it was enough to mean anything.
-fn report(faults: &Faults, done: &Done, rows: usize) {
+fn report(faults: &Faults, done: &Done, imported: &Imported, rows: usize) {
     let operations = &done.operations;
     let mut answers = BTreeMap::<String, usize>::new();
     for attempt in operations.iter().flat_map(|operation| &operation.attempts) {
@@ -112,6 +136,8 @@ fn report(faults: &Faults, done: &Done, rows: usize) {
     }
     let attempts: usize = answers.values().sum();
     let (asked, repeated) = (operations.len(), attempts - operations.len());
+    let (imports, kills) = (imported.rows.len(), imported.kills);
+    println!("imported: {imports} rows, by imports that were killed {kills} times");
     println!("faults: {faults:?}");
     println!("operations: {asked}, repeated: {repeated}, answers: {answers:?}, rows: {rows}");
     let reads =

@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use e2e::database::terminate_others;
 use e2e::proxy::{Fault, Proxy};
 
+use super::credentials::Tls;
 use super::world::World;
 
 /// Breaks something, and mends it.
@@ -69,9 +70,17 @@ const OF_LINKS: &[(&str, Break)] = &[
     ("answers lost", lose_answers),
 ];
 
+const OF_CREDENTIALS: &[(&str, Break)] = &[
+    ("API key replaced", |world, _| world.api_keys.replace()),
+    // In plain text there are none.
+    ("certificates replaced, if any", |world, _| {
+        world.tls.iter().for_each(Tls::replace);
+    }),
+];
+
 /// Does one of the faults, and returns its name.
 pub fn break_something(world: &World, rng: &mut Rng) -> &'static str {
-    let faults = [OF_SERVICES, OF_POSTGRES, OF_LINKS].concat();
+    let faults = [OF_SERVICES, OF_POSTGRES, OF_LINKS, OF_CREDENTIALS].concat();
     let (name, do_it) = faults[rng.usize(..faults.len())];
     do_it(world, rng);
     name

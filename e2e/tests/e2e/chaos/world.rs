@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use std::{fs, thread};
+use std::{process::Command, thread};
 
 use nix::sys::signal::Signal;
 use postgres_server::Server;
-use tempfile::TempDir;
+use users_client::{ClientTls, UsersClient};
 
 use e2e::{
     Http, Program, binary,
@@ -18,10 +18,7 @@ use e2e::{
 };
 
 use super::DEADLINE;
-use crate::api_keys::make_key;
-
-/// Whose API key the clients have: listing users takes one.
-pub const PRINCIPAL: &str = "chaos";
+use super::credentials::{ApiKeys, Tls};
 
 /// Two users services, two gateways, PostgreSQL, and the links between them.
 pub struct World {
@@ -29,7 +26,7 @@ pub struct World {
     pub database: String,
     pub users: [Service; 2],
     pub gateways: [Service; 2],
-    pub https: [Http; 2],
+    https: [Http; 2],
     /// Of the users services themselves, without a proxy.
     pub users_addrs: [String; 2],
     pub rpc_links: [Proxy; 2],
@@ -38,7 +35,9 @@ pub struct World {
     freezes: AtomicUsize,
     /// Odd while clients share a few keys and addresses, in each storm others.
     storms: AtomicUsize,
-    _api_keys: TempDir,
+    pub api_keys: ApiKeys,
+    /// Of the links between gateways, or clients of the RPC, and users services. `None`: they are in plain text.
+    pub tls: Option<Tls>,
 }
 
 /// A service that can be ended and started again with the same settings.
@@ -49,12 +48,15 @@ pub struct Service {
 }
 
 impl World {
-    pub fn start() -> Self {
+    pub fn start(has_tls: bool) -> Self {
         let server = Server::temporary().unwrap();
         let database = server.fresh_database().unwrap();
         let (database_link, proxied) = behind_proxy(&server, &database);
         let users_addrs = [free_addr(), free_addr()];
-        let users = users_addrs.each_ref().map(|addr| users(addr, &proxied));
+        let tls = has_tls.then(Tls::new);
+        let users = users_addrs
+            .each_ref()
+            .map(|addr| users(addr, &proxied, tls.as_ref()));
 
         let rpc_links = users_addrs
             .each_ref()
@@ -63,27 +65,23 @@ impl World {
         // One gateway has both replicas to choose from, the other only one.
         let both = format!("{first},{second}");
         let ports = [free_port(), free_port()];
-        let api_key = make_key(PRINCIPAL, "create,read");
-        let api_keys = tempfile::tempdir().unwrap();
-        let file = api_keys.path().join("keys");
-        fs::write(&file, api_key.line).unwrap();
-        let gateways = [
-            gateway(ports[0], &both, &file),
-            gateway(ports[1], &second, &file),
-        ];
+        let api_keys = ApiKeys::new();
+        let gateway = |port, addrs: &str| gateway(port, addrs, &api_keys.file(), tls.as_ref());
+        let gateways = [gateway(ports[0], &both), gateway(ports[1], &second)];
 
         let world = Self {
             server: Mutex::new(server),
             database,
             users,
             gateways,
-            https: ports.map(|port| Http::new(port).with_api_key(&api_key.key)),
+            https: ports.map(Http::new),
             users_addrs,
             rpc_links,
             database_link,
             freezes: AtomicUsize::new(0),
             storms: AtomicUsize::new(0),
-            _api_keys: api_keys,
+            api_keys,
+            tls,
         };
         world.wait_until_ready();
         world
@@ -93,6 +91,40 @@ impl World {
         for http in &self.https {
             http.wait_until_ready();
         }
+    }
+
+    /// A client of a gateway, with the API key that is good now.
+    pub fn http(&self, gateway: usize) -> Http {
+        self.https[gateway].with_api_key(&self.api_keys.current())
+    }
+
+    /// Where both users services are reached, each by its proxy.
+    fn endpoints(&self) -> String {
+        let [first, second] = self.rpc_links.each_ref().map(|link| link.addr);
+        format!("{first},{second}")
+    }
+
+    /// A client of the users services.
+    pub fn rpc_client(&self) -> UsersClient {
+        let endpoints = self.endpoints().parse().unwrap();
+        let client = match &self.tls {
+            None => UsersClient::connect(&endpoints),
+            Some(tls) => {
+                let tls = ClientTls::mutual(tls.client.credentials()).unwrap();
+                UsersClient::connect_with_tls(&endpoints, tls)
+            }
+        };
+        client.unwrap().timeout(DEADLINE)
+    }
+
+    /// The command line for the users services, without a command.
+    pub fn users_cli(&self) -> Command {
+        let mut users_cli = Command::new(binary("users-cli"));
+        users_cli.args(["--users-addr", &self.endpoints()]);
+        if let Some(tls) = &self.tls {
+            users_cli.envs(tls.client.of_caller());
+        }
+        users_cli
     }
 
     /// Freezes a gateway for a while.
@@ -125,7 +157,7 @@ impl World {
     }
 }
 
-fn users(addr: &str, database: &str) -> Service {
+fn users(addr: &str, database: &str, tls: Option<&Tls>) -> Service {
     let running = for_running_role(database).unwrap();
     let settings = [
         ("RPC_ADDR", addr),
@@ -134,17 +166,25 @@ fn users(addr: &str, database: &str) -> Service {
         ("MIGRATE_ON_START", "true"),
         ("DATABASE_TIMEOUT_MS", "800"),
     ];
-    Service::start("users-svc", &settings)
+    let tls = tls.map(|tls| tls.service.of_service());
+    Service::start(
+        "users-svc",
+        &[&settings, tls.as_slice().as_flattened()].concat(),
+    )
 }
 
-fn gateway(port: u16, users_addr: &str, api_keys: &Path) -> Service {
+fn gateway(port: u16, users_addr: &str, api_keys: &Path, tls: Option<&Tls>) -> Service {
     let settings = [
         ("API_KEYS_FILE", api_keys.to_str().unwrap()),
         ("HTTP_ADDR", &*format!("127.0.0.1:{port}")),
         ("USERS_ADDR", users_addr),
         ("REQUEST_TIMEOUT_MS", &DEADLINE.as_millis().to_string()),
     ];
-    Service::start("gateway", &settings)
+    let tls = tls.map(|tls| tls.gateway.of_caller());
+    Service::start(
+        "gateway",
+        &[&settings, tls.as_slice().as_flattened()].concat(),
+    )
 }
 
 impl Service {
