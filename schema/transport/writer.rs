@@ -101,3 +101,52 @@ impl Drop for CoalescingWriter {
         self.0.changed.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::AsyncWriteExt as _;
+    use tokio::{runtime::LocalRuntime, task::spawn_local};
+
+    use super::*;
+
+    /// Takes everything, and counts the writes.
+    #[derive(Clone, Default)]
+    struct Socket(Rc<Cell<usize>>);
+
+    impl AsyncWrite for Socket {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.0.set(self.0.get() + 1);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn messages_of_one_turn_leave_in_one_write() {
+        LocalRuntime::new().unwrap().block_on(async {
+            let (queue, socket): (Rc<SendQueue>, _) = (Rc::default(), Socket::default());
+            let sending = spawn_local(queue.clone().send(socket.clone()));
+            let mut writer = CoalescingWriter(queue);
+            for _ in 0..100 {
+                writer.write_all(b"message").await.unwrap();
+                writer.flush().await.unwrap();
+            }
+
+            drop(writer);
+
+            sending.await.unwrap().unwrap();
+            assert_eq!(socket.0.get(), 1);
+        });
+    }
+}

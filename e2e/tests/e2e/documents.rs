@@ -79,6 +79,41 @@ fn compose_file_shows_each_key_to_its_owner_only() {
 }
 
 #[test]
+fn compose_file_publishes_nothing_but_http_unless_it_is_told_to() {
+    let compose: Value = serde_yaml_ng::from_str(&read("docker-compose.yml")).unwrap();
+    for (name, service) in compose["services"].as_object().unwrap() {
+        let ports = service.get("ports").map(|ports| ports[0].as_str().unwrap());
+        let expected = match name.as_str() {
+            "gateway" => Some("${HTTP_BIND:-127.0.0.1}:${HTTP_PORT:-3000}:3000"),
+            _ if service.get("profiles").is_some() => continue,
+            _ => None,
+        };
+        assert_eq!(ports, expected, "{name:?}");
+    }
+}
+
+/// The README says how much there is to read.
+#[test]
+fn files_to_read_first_are_as_long_as_the_readme_says() {
+    let readme = read("README.md");
+    let rows = readme.lines().filter(|line| line.starts_with("| ["));
+    let counted: Vec<_> = rows
+        .filter_map(|row| {
+            let mut cells = row.split('|').map(str::trim);
+            let file = cells.nth(1)?.split(['(', ')']).nth(1)?;
+            let lines: usize = cells.next()?.parse().ok()?;
+            Some((file, lines))
+        })
+        .collect();
+    assert!(counted.len() > 5, "{counted:?}");
+    for (file, shown) in counted {
+        let text = read(file);
+        let lines = text.split("#[cfg(test)]").next().unwrap().lines().count();
+        assert_eq!(lines, shown, "{file}");
+    }
+}
+
+#[test]
 fn compose_file_shows_the_owner_of_the_database_to_nothing_that_serves() {
     let compose: Value = serde_yaml_ng::from_str(&read("docker-compose.yml")).unwrap();
     for service in ["gateway", "users-svc"] {

@@ -1,5 +1,8 @@
 //! What `createUser` promises to callers at the same time, who share a batch.
 
+use std::thread;
+use std::time::Duration;
+
 use capnp::ErrorKind;
 use futures::future::join_all;
 
@@ -60,6 +63,29 @@ fn concurrent_creates_of_one_id_are_told_apart() {
         assert_eq!(counts, (1, 15, 16), "{answers:?}");
     }
     assert_eq!(service.rows(), 20);
+}
+
+#[test]
+fn creates_that_arrive_together_share_a_few_commits() {
+    let service = Service::start();
+    let commits = || -> i64 {
+        let mut sql = service.sql();
+        let flush = "SELECT pg_stat_force_next_flush()";
+        let count = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()";
+        sql.batch_execute(flush).unwrap();
+        sql.query_one(count, &[]).unwrap().get(0)
+    };
+    let before = commits();
+
+    let answers = create_at_once(&service, 500, |i| (fresh_id(), format!("u{i}@b.io"), "A"));
+
+    assert_eq!(count(&answers, is_new), 500);
+    // The server's backends say of their commits once a second.
+    thread::sleep(Duration::from_millis(1500));
+    let some_more = create_at_once(&service, 1, |_| (fresh_id(), "x@b.io".to_owned(), "A"));
+    assert_eq!(count(&some_more, is_new), 1);
+    let commits = commits() - before;
+    assert!((1..60).contains(&commits), "{commits}");
 }
 
 #[test]

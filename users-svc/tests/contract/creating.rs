@@ -102,6 +102,8 @@ fn empty_id_gets_a_fresh_one() {
         let CreateAnswer::New(user) = users.create("", "a@b.io", "A").await else {
             panic!()
         };
+        // A UUIDv7.
+        assert_eq!(user.id.as_bytes()[14], b'7', "{}", user.id);
         assert_eq!(users.get(&user.id).await, Some(user));
         assert_eq!(
             users.create("", "a@b.io", "A").await,

@@ -8,6 +8,7 @@ mod creating_many;
 mod database_faults;
 mod directory;
 mod finding;
+mod limits;
 mod listing;
 mod pgbouncer;
 mod startup;
