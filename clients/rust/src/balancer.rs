@@ -15,9 +15,9 @@ use crate::{link::Link, resolver::Resolver, telemetry};
 const FAIL_FAST_AFTER: Duration = Duration::from_secs(1);
 
 /// How long calls go to the same replica, so that those that arrive together share a commit there.
-const STAY_FOR: Duration = Duration::from_millis(20);
+pub const STAY_FOR: Duration = Duration::from_millis(20);
 /// Calls in flight on a link from which on the next one goes to the least busy link: enough for a large batch.
-const STAY_BELOW: usize = 64;
+pub const STAY_BELOW: usize = 64;
 
 /// The links of one thread.
 pub struct Balancer {

@@ -25,6 +25,7 @@ mod backoff;
 mod balancer;
 mod capability;
 mod client;
+mod dial;
 mod endpoints;
 mod faults;
 mod link;
@@ -35,6 +36,8 @@ mod replica_log;
 mod resolver;
 mod retry;
 mod retry_budget;
+#[cfg(test)]
+mod simulation;
 mod telemetry;
 mod types;
 

@@ -1,40 +1,39 @@
 //! One link's life: connecting to a replica, checking its health, draining and closing.
 
-use std::time::{Duration, SystemTime};
-use std::{cell::Cell, io, rc::Rc};
+use std::{cell::Cell, io, ops::Range, rc::Rc, time::Duration};
 
 use capnp::ErrorKind;
 use capnp_rpc::{Disconnector, rpc_twoparty_capnp::Side};
 use futures::future::OptionFuture;
 use metrics::Gauge;
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
-use users_rpc::transport;
 
 use crate::capability::UsersCapability;
+use crate::dial::Dialled;
 use crate::faults::Replica;
 use crate::resolver::Resolver;
 use crate::telemetry::{self, Counted};
 
-/// How long a replica may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 /// Pause between two health checks of a replica that serves.
 const CHECK_PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two health checks of a replica that does not serve, or does not answer calls.
 const RECHECK_PAUSE: Duration = Duration::from_millis(100);
 /// How long a health check may take. The service bounds it by half of that, whatever its database does.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+pub const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// A replica with outstanding calls and no response for this long is used only if no other is healthy: a
 /// process that hangs keeps its connections.
-const SILENT_AFTER: Duration = Duration::from_millis(200);
+pub const SILENT_AFTER: Duration = Duration::from_millis(200);
 /// How long calls may still run on the link to a replica whose address is gone.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The parts of the time to the end of a link's certificates between which it is replaced. The part is random, so
 /// that links that were made together are not replaced together. A service ends the link later by itself.
-const REPLACED_AT: std::ops::Range<f64> = 0.7..0.9;
+const REPLACED_AT: Range<f64> = 0.7..0.9;
+/// How long a link stays at least. Its certificates may have expired by this machine's clock and not by the other's:
+/// then each link that replaces it would be due for replacement at once.
+const MIN_LIFE: Duration = Duration::from_secs(1);
 
 /// Characters of an error that a log line shows.
 const MAX_SHOWN: usize = 200;
@@ -162,19 +161,10 @@ pub enum Ended {
 impl ConnectedLink {
     /// Connects, and makes sure by a first answer that a users service is at the other end.
     pub async fn connect(replica: &Replica, resolver: Resolver) -> io::Result<Self> {
-        let connect = TcpStream::connect(replica.addr);
-        let stream = within(CONNECT_TIMEOUT, "a connection", connect).await?;
-        transport::set_socket_options(&stream)?;
-        let (mut system, expiry) = match &resolver.tls {
-            None => (transport::client(stream).system, None),
-            Some(tls) => {
-                let connect = tls.connect(&replica.host, stream);
-                let connected = within(CHECK_TIMEOUT, "a handshake", connect).await;
-                let (stream, expiry) =
-                    connected.map_err(|error| io::Error::other(format!("TLS: {error}")))?;
-                (transport::client(stream).system, Some(expiry))
-            }
-        };
+        let Dialled {
+            mut system,
+            expires_in,
+        } = resolver.dial.connect(replica).await?;
 
         let users = UsersCapability::identify(system.bootstrap(Side::Server));
         let disconnector = system.get_disconnector();
@@ -197,14 +187,11 @@ impl ConnectedLink {
                     link,
                     rpc_system,
                     disconnector,
-                    replace_at: expiry.map(replacement_of),
+                    replace_at: expires_in.map(replacement_of),
                 });
             }
             Ok(Err(error)) => {
-                let hint = match &resolver.tls {
-                    Some(_) => "it may not accept our certificate",
-                    None => "it may want mutual TLS",
-                };
+                let hint = resolver.dial.hint();
                 format!("no users service lets us in; {hint}: {}", one_line(&error))
             }
             Err(_) => "it accepts connections but does not answer".into(),
@@ -217,6 +204,8 @@ impl ConnectedLink {
     /// Completes when the link is lost or should be replaced.
     pub async fn ended(&mut self) -> Ended {
         tokio::select! {
+            // A link that is lost at the same time needs no replacement.
+            biased;
             ended = &mut self.rpc_system => Ended::Lost(match ended {
                 Ok(Err(error)) => one_line(&error),
                 _ => "it closed the connection".into(),
@@ -233,23 +222,10 @@ impl ConnectedLink {
     }
 }
 
-/// Waits for `what` of the other end, for as long as `limit`.
-async fn within<T>(
-    limit: Duration,
-    what: &str,
-    done: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
-    timeout(limit, done).await.unwrap_or_else(|_| {
-        let ms = limit.as_millis();
-        Err(io::Error::other(format!("{what} took longer than {ms} ms")))
-    })
-}
-
-/// When to replace a link whose certificates end at `expiry`.
-fn replacement_of(expiry: SystemTime) -> Instant {
-    let left = expiry.duration_since(SystemTime::now()).unwrap_or_default();
+/// When to replace a link whose certificates end in `left`.
+fn replacement_of(left: Duration) -> Instant {
     let part = REPLACED_AT.start + fastrand::f64() * (REPLACED_AT.end - REPLACED_AT.start);
-    Instant::now() + left.mul_f64(part)
+    Instant::now() + left.mul_f64(part).max(MIN_LIFE)
 }
 
 #[cfg(test)]

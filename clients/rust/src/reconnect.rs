@@ -14,9 +14,9 @@ use crate::link::{ConnectedLink, Ended};
 use crate::telemetry::{self, Counted};
 
 /// First pause between attempts to connect.
-const MIN_PAUSE: Duration = Duration::from_millis(50);
+pub const MIN_PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause between attempts to connect.
-const MAX_PAUSE: Duration = Duration::from_secs(2);
+pub const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// Keeps a link to each address, as the addresses come and go.
 pub async fn keep_links(balancer: Rc<Balancer>) {

@@ -6,23 +6,24 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, mpsc, mpsc::RecvTimeoutError};
-use std::{mem, thread, time::Duration};
+use std::{io, mem, thread, time::Duration};
 
 use credentials::ClientTls;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
+use crate::dial::Dial;
 use crate::endpoints::Endpoints;
 use crate::replica_log::ReplicaLog;
 use crate::telemetry;
 
 /// How long a new replica may go unnoticed.
-const LOOKUP_INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const LOOKUP_INTERVAL: Duration = Duration::from_secs(2);
 /// The shortest pause between two lookups.
-const LOOKUP_PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const LOOKUP_PAUSE: Duration = Duration::from_millis(200);
 /// How long to wait after a change of a link before reacting to it. Without this pause, threads whose
 /// replicas hang up as soon as they have answered would wake each other again and again.
-const REACTION_DELAY: Duration = Duration::from_millis(10);
+pub(crate) const REACTION_DELAY: Duration = Duration::from_millis(10);
 
 /// The replicas of the users service, as all threads of a process know them. Clones share it.
 #[derive(Clone)]
@@ -31,8 +32,7 @@ pub struct Resolver {
     pub(crate) addresses: watch::Receiver<BTreeMap<SocketAddr, String>>,
     /// Why the last lookup of a name failed, or that none has ended yet.
     lookup_faults: Arc<Mutex<BTreeMap<String, String>>>,
-    /// `None`: links are in plain text.
-    pub(crate) tls: Option<ClientTls>,
+    pub(crate) dial: Dial,
     /// To the thread that does the lookups, which ends with the last clone.
     lookup_requests: mpsc::SyncSender<()>,
     pub(crate) log: ReplicaLog,
@@ -50,13 +50,22 @@ impl Resolver {
     ///
     /// A name that cannot be looked up keeps the addresses that it had.
     pub fn start(endpoints: &Endpoints, tls: Option<ClientTls>) -> Self {
+        let dial = tls.map_or(Dial::Tcp, Dial::Tls);
+        let (resolver, lookups) = Self::new(endpoints, dial);
+        // A lookup blocks for as long as the name server likes, so it gets a thread.
+        thread::spawn(move || lookups.run());
+        resolver
+    }
+
+    /// A resolver whose lookups are still to be run.
+    pub(crate) fn new(endpoints: &Endpoints, dial: Dial) -> (Self, Lookups) {
         telemetry::register();
         let (publish, addresses) = watch::channel(BTreeMap::new());
         let (lookup_requests, requests) = mpsc::sync_channel(1);
         // The first lookup is due at once.
         let _ = lookup_requests.try_send(());
         let names = endpoints.0.iter().cloned();
-        let mut names: Vec<_> = names
+        let names: Vec<_> = names
             .map(|text| Name {
                 text,
                 addresses: Vec::new(),
@@ -65,31 +74,24 @@ impl Resolver {
             })
             .collect();
         let lookup_faults = Arc::new(Mutex::new(faults(&names)));
-        let lookups = lookup_faults.clone();
 
-        // A lookup blocks for as long as the name server likes, so it gets a thread.
-        thread::spawn(move || {
-            while requests.recv_timeout(LOOKUP_INTERVAL) != Err(RecvTimeoutError::Disconnected) {
-                // One by one, as a name whose server does not answer would keep the others waiting.
-                for index in 0..names.len() {
-                    names[index].look_up();
-                    let found: BTreeMap<_, _> = names.iter().flat_map(Name::found).collect();
-                    *lookups.lock().unwrap_or_else(PoisonError::into_inner) = faults(&names);
-                    publish.send_if_modified(|known| mem::replace(known, found.clone()) != found);
-                }
-                thread::sleep(LOOKUP_PAUSE);
-            }
-        });
-        Self {
+        let lookups = Lookups {
+            names,
+            requests,
+            publish,
+            faults: lookup_faults.clone(),
+        };
+        let resolver = Self {
             addresses,
             lookup_faults,
-            tls,
+            dial,
             lookup_requests,
             log: ReplicaLog::default(),
             threads_without_link: Arc::default(),
             has_served: Arc::default(),
             link_changed: Arc::default(),
-        }
+        };
+        (resolver, lookups)
     }
 
     /// Has the names looked up soon.
@@ -128,6 +130,36 @@ impl Resolver {
     }
 }
 
+/// The lookups of the names, for the thread that does them.
+pub struct Lookups {
+    names: Vec<Name>,
+    pub(crate) requests: mpsc::Receiver<()>,
+    publish: watch::Sender<BTreeMap<SocketAddr, String>>,
+    faults: Arc<Mutex<BTreeMap<String, String>>>,
+}
+
+impl Lookups {
+    /// Looks up all names from time to time and on request, until the resolver is gone.
+    fn run(mut self) {
+        while self.requests.recv_timeout(LOOKUP_INTERVAL) != Err(RecvTimeoutError::Disconnected) {
+            self.look_up_all(|name| Ok(name.to_socket_addrs()?.collect()));
+            thread::sleep(LOOKUP_PAUSE);
+        }
+    }
+
+    /// Looks up each name by `look_up`, and publishes what is found.
+    pub(crate) fn look_up_all(&mut self, look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>>) {
+        // One by one, as a name whose server does not answer would keep the others waiting.
+        for index in 0..self.names.len() {
+            self.names[index].look_up(&look_up);
+            let found: BTreeMap<_, _> = self.names.iter().flat_map(Name::found).collect();
+            *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults(&self.names);
+            let publish = &self.publish;
+            publish.send_if_modified(|known| mem::replace(known, found.clone()) != found);
+        }
+    }
+}
+
 /// A name, and the addresses of its last successful lookup.
 struct Name {
     text: String,
@@ -147,10 +179,10 @@ impl Name {
         addresses.map(move |addr| (*addr, host.to_owned()))
     }
 
-    fn look_up(&mut self) {
-        self.fault = match self.text.to_socket_addrs() {
+    fn look_up(&mut self, look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>>) {
+        self.fault = match look_up(&self.text) {
             Ok(found) => {
-                self.addresses = found.collect();
+                self.addresses = found;
                 self.is_failing = false;
                 None
             }

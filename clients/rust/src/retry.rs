@@ -15,7 +15,7 @@ use crate::telemetry::{RetryReason, ShedReason, count_retry, count_shed};
 use crate::types::{CallError, Result};
 
 /// Attempts after the first. More would only add load to a service in trouble.
-const MAX_RETRIES: usize = 2;
+pub const MAX_RETRIES: usize = 2;
 /// Longest pause before a retry; the pause is a random part of it.
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 /// Calls in flight on one link. A service refuses more on a connection, and reads on only when it has answered

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 
 /// Retries that each call pays for.
-const SHARE: f64 = 0.2;
+pub const SHARE: f64 = 0.2;
 /// Retries that may be saved up for a burst of failures, such as a restart of the service.
-const BURST: f64 = 100.0;
+pub const BURST: f64 = 100.0;
 
 /// The retries that are paid for.
 pub struct RetryBudget(Cell<f64>);
