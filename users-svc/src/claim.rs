@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 /// The right to take a value, once.
 pub struct Claim<T>(Arc<Mutex<Option<T>>>);

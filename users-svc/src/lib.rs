@@ -18,6 +18,7 @@ mod queues;
 mod service;
 mod settings;
 mod store;
+mod sync;
 mod user;
 
 use std::net::TcpListener;
