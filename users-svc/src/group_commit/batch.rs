@@ -15,7 +15,7 @@ pub struct Batch<Q, A> {
     running: RunningBatch,
 }
 
-impl<Q, A> Batch<Q, A> {
+impl<Q: Send + 'static, A: Send + 'static> Batch<Q, A> {
     pub fn new(group_commit: Arc<GroupCommit<Q, A>>, running: RunningBatch) -> Self {
         Self {
             group_commit,
@@ -52,13 +52,19 @@ impl<Q, A> Batch<Q, A> {
         answers::send(recipients, results);
     }
 
-    /// Takes the jobs that wait now.
+    /// Takes the jobs that wait now. What it leaves may be due for another batch.
     fn take(&mut self) -> Vec<(Q, Job<Q, A>)> {
-        let GroupCommit { queue, metrics, .. } = &*self.group_commit;
-        let mut queue = queue.lock();
+        let metrics = &self.group_commit.metrics;
+        let mut queue = self.group_commit.queue.lock();
         let now = now();
         let jobs = queue.take(&mut self.running, now);
-        metrics.waiting(queue.waiting());
+        let waiting = queue.waiting();
+        metrics.waiting(waiting);
+        drop(queue);
+
+        if waiting > 0 {
+            self.group_commit.start_due_batches();
+        }
         if let Some((_, oldest)) = jobs.first() {
             metrics.taken(jobs.len(), now.duration_since(oldest.queued_at));
         }

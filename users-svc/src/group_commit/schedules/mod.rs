@@ -89,6 +89,18 @@ fn full_batches_run_beside_each_other_but_no_more_than_may() {
 }
 
 #[test]
+fn call_that_a_full_batch_leaves_waits_for_no_other_when_another_batch_may_run() {
+    let scenario = Scenario {
+        calls_per_thread: 1,
+        max_batch: 1,
+        max_running: 2,
+        first_batch_is_last: true,
+        ..CALM
+    };
+    explore(scenario, &[Event::Answered, Event::BatchesBesideEachOther]);
+}
+
+#[test]
 fn batch_that_fails_loses_no_call_but_those_it_took() {
     let scenario = Scenario {
         threads: 3,
