@@ -24,7 +24,13 @@ fn build() -> PathBuf {
     let test = env::current_exe().unwrap();
     let profile = test.ancestors().nth(2).unwrap();
 
-    let binaries = ["gateway", "users-svc", "stack", "users-cli"];
+    let binaries = [
+        "gateway",
+        "users-svc",
+        "stack",
+        "users-cli",
+        "users-conformance",
+    ];
     let mut build = CargoBuild::new()
         .manifest_path(root().join("Cargo.toml"))
         // Not by package, which would resolve features anew.

@@ -205,6 +205,7 @@ fn relative_links_of_the_documents_lead_somewhere() {
         "deploy/systemd",
         "bench",
         "bench/results",
+        "clients/conformance",
     ]
     .map(|folder| root().join(folder));
     let files = folders

@@ -6,7 +6,7 @@ use e2e::certificates::TlsFiles;
 use e2e::{binary, root};
 use serde_json::Value;
 
-use super::session::{Driver, InProcess, Session};
+use super::session::{ForeignSession, InProcess, Session};
 use super::toolchains::{cpp_programs, python};
 
 /// How long a call may take where time is not what a test is about.
@@ -82,6 +82,11 @@ impl Client {
         }
     }
 
+    /// The command line of the program that makes the calls of its sessions, of a client that is not in Rust.
+    pub fn driver(&self) -> &[OsString] {
+        self.driver.as_deref().unwrap()
+    }
+
     /// The same client with files for mutual TLS.
     pub fn with_tls(&self, files: &TlsFiles) -> Self {
         let mut client = self.clone();
@@ -131,7 +136,7 @@ impl Client {
         if let Some(files) = &self.tls {
             program.args([&files.cert, &files.key, &files.ca]);
         }
-        Box::new(Driver::start(program))
+        Box::new(ForeignSession::start(program))
     }
 
     fn program(&self, words: &[OsString]) -> Command {

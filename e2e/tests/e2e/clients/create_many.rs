@@ -2,10 +2,11 @@
 
 use std::iter;
 
+use users_conformance::Step;
 use uuid::Uuid;
 
 use super::client::Client;
-use super::conformance::service::{self as scripted, Step};
+use super::conformance as scripted;
 use super::service::Service;
 use super::session::user_at;
 

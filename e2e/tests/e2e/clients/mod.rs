@@ -48,6 +48,7 @@ macro_rules! tests_of_clients_of_this_contract {
 mod client;
 mod command_line;
 pub mod conformance;
+mod conformance_program;
 mod create_many;
 mod error_texts;
 mod examples;

@@ -1,12 +1,13 @@
 //! A service of an earlier version, which knows fewer methods.
 
 use serde_json::json;
+use users_conformance::Step;
 
 use super::client::Client;
-use super::conformance::service::{self, Step};
+use super::conformance as scripted;
 
 pub fn lacking_method_is_reported_as_unimplemented(client: &Client) {
-    let addr = service::start(&[Step::SaysEmailTaken]);
+    let addr = scripted::start(&[Step::SaysEmailTaken]);
 
     let words = ["create", "--email", "a@b.io", "--name", "A"];
     let (status, printed) = client.run(&addr, &words);

@@ -1,10 +1,11 @@
 //! Every outcome of a call, as each client prints it, with its exit status.
 
 use serde_json::{Value, json};
+use users_conformance::Step;
 use uuid::Uuid;
 
 use super::client::Client;
-use super::conformance::service::{self as scripted, Step};
+use super::conformance as scripted;
 use super::service::{Service, User};
 
 pub fn create_prints_the_user_as_it_is_stored(client: &Client) {

@@ -1,12 +1,12 @@
 //! One client for many calls: for tests of what outlives a call, such as its connection.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use e2e::certificates::TlsFiles;
 use futures::executor::block_on;
 use users_client::{CallError, ClientTls, CreateOutcome, NewUser, UsersClient};
+use users_conformance::Driver;
 use uuid::Uuid;
 
 /// Makes calls, and returns the name of what became of each.
@@ -26,33 +26,24 @@ pub fn user_at(domain: &str) -> (String, String, String) {
     (id, email, "Jane".to_owned())
 }
 
-/// A program that makes the calls, of those in `e2e/clients`.
-pub struct Driver {
-    process: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
+/// Longer than any call of a test takes.
+const DEADLINE: Duration = Duration::from_secs(120);
 
-impl Driver {
-    pub fn start(mut program: Command) -> Self {
-        program.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = program.spawn().unwrap();
-        Self {
-            input: process.stdin.take().unwrap(),
-            output: BufReader::new(process.stdout.take().unwrap()),
-            process,
-        }
+/// A program that makes the calls, of those in `e2e/clients`.
+pub struct ForeignSession(Driver);
+
+impl ForeignSession {
+    pub fn start(program: Command) -> Self {
+        Self(Driver::start(program).unwrap())
     }
 
     fn call(&mut self, words: &[&str]) -> String {
-        writeln!(self.input, "{}", words.join(" ")).unwrap();
-        let mut outcome = String::new();
-        self.output.read_line(&mut outcome).unwrap();
-        outcome.trim().to_owned()
+        let answer = self.0.call(words, DEADLINE);
+        answer.unwrap_or_else(|error| panic!("{error}: {}", self.0.stderr()))
     }
 }
 
-impl Session for Driver {
+impl Session for ForeignSession {
     fn create(&mut self, id: &str, email: &str, name: &str) -> String {
         self.call(&["create", id, email, name])
     }
@@ -68,13 +59,6 @@ impl Session for Driver {
 
     fn get(&mut self, id: &str) -> String {
         self.call(&["get", id])
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

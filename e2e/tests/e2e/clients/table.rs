@@ -3,9 +3,10 @@
 use std::process::{Command, Output};
 
 use e2e::binary;
+use users_conformance::Step;
 use uuid::Uuid;
 
-use super::conformance::service::{self, Step};
+use super::conformance as scripted;
 use super::service::{Service, User};
 
 fn users_cli(addr: &str, words: &[&str]) -> Output {
@@ -65,7 +66,7 @@ fn refusal_is_a_sentence() {
 
 #[test]
 fn unknown_create_says_with_which_id_to_settle_it() {
-    let addr = service::start(&[Step::Fails]);
+    let addr = scripted::start(&[Step::Fails]);
 
     let unknown = users_cli(&addr, &["create", "--email", "a@b.io", "--name", "A"]);
 

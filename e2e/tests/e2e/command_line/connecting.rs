@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use e2e::certificates::Certificates;
 use e2e::{binary, database, free_addr, start_users};
+use users_conformance::Step;
 
 use super::{Ended, Service, users_cli};
-use crate::clients::conformance::service::{self as scripted, Step};
+use crate::clients::conformance as scripted;
 
 #[test]
 fn every_address_that_failed_is_named_with_its_reason() {

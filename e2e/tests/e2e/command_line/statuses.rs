@@ -4,9 +4,10 @@ use std::fs::File;
 use std::process::Command;
 
 use e2e::{binary, free_addr};
+use users_conformance::Step;
 
 use super::{Ended, Service, users_cli};
-use crate::clients::conformance::service::{self as scripted, Step};
+use crate::clients::conformance as scripted;
 
 const CREATE: [&str; 5] = ["create", "--email", "a@example.com", "--name", "A"];
 

@@ -9,10 +9,11 @@ use e2e::eventually;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use users_conformance::Step;
 
 use super::{Service, many};
 use crate::clients::Client;
-use crate::clients::conformance::service::{self as scripted, Step};
+use crate::clients::conformance as scripted;
 
 fn spawn(command: &mut Command) -> Child {
     command

@@ -3,10 +3,11 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use users_conformance::Step;
 
 use super::many;
 use crate::clients::Client;
-use crate::clients::conformance::service::{self, Step};
+use crate::clients::conformance as scripted;
 use crate::clients::output_of;
 
 /// Imports `rows` rows at a service that follows the script.
@@ -14,7 +15,7 @@ fn import(script: &'static [Step], rows: usize, patience: &str) -> (i32, Value) 
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("users.csv");
     fs::write(&file, many(rows)).unwrap();
-    let mut import = Client::rust().command(&service::start(script));
+    let mut import = Client::rust().command(&scripted::start(script));
     import.args(["import", "--patience", patience]).arg(file);
     output_of(&mut import)
 }

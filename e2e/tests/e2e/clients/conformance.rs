@@ -1,10 +1,7 @@
 //! Whatever a service does to a create, every client says the same of it, and never that nothing was
 //! written when something may have been.
 //!
-//! `service.rs` and `cases.rs` know no client of ours: they would test any.
-
-mod cases;
-pub mod service;
+//! The scripts of the service and what they must look like are those of `clients/conformance`.
 
 use std::io::Write as _;
 use std::process::Command;
@@ -14,11 +11,12 @@ use credentials::{CredentialFile, ServerTls};
 use e2e::certificates::Certificates;
 use serde_json::Value;
 use tempfile::NamedTempFile;
+use users_conformance::Repeats::{self, OnceIfDisconnected, Twice};
+use users_conformance::{
+    CASES_OF_EACH, EMAIL_DOMAIN, Outcome, ScriptedService, Step, cases, name_of,
+};
 use uuid::Uuid;
 
-use self::cases::{CASES, Case};
-use self::service::EMAIL_DOMAIN;
-use self::service::Step::{self, AnswersEachItsOwn, DiesAfterReading};
 use super::client::{Client, output_of};
 use super::session::user_at;
 
@@ -26,7 +24,7 @@ use super::session::user_at;
 const TIMEOUT: Duration = Duration::from_millis(1500);
 
 pub fn create_has_the_outcome_that_its_attempts_allow(client: &Client) {
-    check_create(client, service::start);
+    check_create(client, start);
 }
 
 pub fn create_over_mutual_tls_has_the_same_outcome(client: &Client) {
@@ -38,19 +36,20 @@ pub fn create_over_mutual_tls_has_the_same_outcome(client: &Client) {
     let tls = ServerTls::mutual(files).unwrap();
     let client = client.with_tls(&certificates.issue("gateway"));
     check_create(&client, |script| {
-        service::start_with_tls(script, tls.clone())
+        let service = ScriptedService::start_with_tls(script, tls.clone());
+        service.unwrap().addr
     });
 }
 
 fn check_create(client: &Client, start: impl Fn(&'static [Step]) -> String) {
-    check_all(expected_of(client), start, |addr, id, email| {
+    check_all(repeats_of(client), start, |addr, id, email| {
         let mut session = client.session_with_timeout(addr, TIMEOUT);
         session.create(id, email, "Jane")
     });
 }
 
 pub fn users_created_in_one_call_have_the_outcome_that_its_attempts_allow(client: &Client) {
-    check_all(expected_of(client), service::start, |addr, id, email| {
+    check_all(repeats_of(client), start, |addr, id, email| {
         let mut session = client.session_with_timeout(addr, TIMEOUT);
         let user = (id.to_owned(), email.to_owned(), "Jane".to_owned());
         let mut outcomes = session.create_many(&[user, some_user()]);
@@ -61,23 +60,18 @@ pub fn users_created_in_one_call_have_the_outcome_that_its_attempts_allow(client
 }
 
 pub fn each_user_of_a_call_has_an_outcome_of_its_own(client: &Client) {
-    const SCRIPTS: [(&[Step], &str); 2] = [
-        (
-            &[AnswersEachItsOwn],
-            "created replayed emailTaken idConflict invalid unavailable unknown",
-        ),
-        // The attempt whose answer was lost may have stored what is replayed now, or overloaded.
-        (
-            &[DiesAfterReading, AnswersEachItsOwn],
-            "created created emailTaken idConflict invalid unknown unknown",
-        ),
-    ];
-    for (script, expected) in SCRIPTS {
-        let mut session = client.session_with_timeout(&service::start(script), TIMEOUT);
-        let users = [(); 7].map(|()| some_user());
+    for case in &CASES_OF_EACH {
+        let mut session = client.session_with_timeout(&start(case.script), TIMEOUT);
+        let users = case.outcomes.map(|_| some_user());
         let outcomes = session.create_many(&users);
-        assert_eq!(outcomes.join(" "), expected, "{script:?}");
+        let expected = case.outcomes.map(Outcome::word);
+        assert_eq!(outcomes, expected, "{}", name_of(case.script));
     }
+}
+
+/// Starts a service that follows a script, and returns its address.
+pub fn start(script: &'static [Step]) -> String {
+    ScriptedService::start(script).unwrap().addr
 }
 
 /// One by which the service recognises a create.
@@ -85,17 +79,17 @@ fn some_user() -> (String, String, String) {
     user_at(EMAIL_DOMAIN.trim_start_matches('@'))
 }
 
-fn expected_of(client: &Client) -> fn(&Case) -> &'static str {
+fn repeats_of(client: &Client) -> Repeats {
     if client.repeats_after_any_failure {
-        persistent
+        Twice
     } else {
-        plain
+        OnceIfDisconnected
     }
 }
 
 #[test]
 fn users_cli_create_has_the_outcome_that_its_attempts_allow() {
-    check_all(persistent, service::start, |addr, id, email| {
+    check_all(Twice, start, |addr, id, email| {
         let user = ["--id", id, "--email", email, "--name", "Jane"];
         let (_, printed) = output_of(users_cli(addr).arg("create").args(user));
         printed["outcome"].as_str().unwrap().to_owned()
@@ -104,7 +98,7 @@ fn users_cli_create_has_the_outcome_that_its_attempts_allow() {
 
 #[test]
 fn users_cli_import_has_the_outcome_that_its_attempts_allow() {
-    check_all(persistent, service::start, |addr, id, email| {
+    check_all(Twice, start, |addr, id, email| {
         let mut file = NamedTempFile::new().unwrap();
         write!(file, "id,email,name\n{id},{email},Jane\n").unwrap();
         let import = ["import", "--patience", "0"];
@@ -121,28 +115,20 @@ fn users_cli_import_has_the_outcome_that_its_attempts_allow() {
 /// Makes the create of every case with `create`, which gets an address, an id and an e-mail address, and
 /// fails with a list of the outcomes that are wrong. `start` starts a service that follows a script.
 fn check_all(
-    expected: fn(&Case) -> &'static str,
+    repeats: Repeats,
     start: impl Fn(&'static [Step]) -> String,
     create: impl Fn(&str, &str, &str) -> String,
 ) {
-    let wrong = CASES.iter().filter_map(|case| {
+    let wrong = cases().filter_map(|case| {
         let id = Uuid::new_v4().to_string();
         let addr = start(case.script);
         let outcome = create(&addr, &id, &format!("{id}{EMAIL_DOMAIN}"));
-        let expected = expected(case);
+        let expected = case.outcome(repeats).word();
         let is_wrong = outcome != expected;
-        is_wrong.then(|| format!("{:?}: {outcome} instead of {expected}", case.script))
+        is_wrong.then(|| format!("{}: {outcome} instead of {expected}", name_of(case.script)))
     });
     let wrong: Vec<String> = wrong.collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-fn persistent(case: &Case) -> &'static str {
-    case.persistent
-}
-
-fn plain(case: &Case) -> &'static str {
-    case.plain
 }
 
 fn users_cli(addr: &str) -> Command {

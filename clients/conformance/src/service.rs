@@ -2,12 +2,13 @@
 
 use std::cell::Cell;
 use std::future::pending;
+use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use capnp::{Error, text};
+use capnp::Error;
 use credentials::ServerTls;
 use tokio::io::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy, duplex, sink, split,
@@ -17,85 +18,63 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 use users_rpc::transport;
-use users_rpc::users_capnp::{call_context, create_user_response, users};
+use users_rpc::users_capnp::{call_context, users};
+
+use crate::messages::{new_user, write_answer};
+use crate::{Answer, Attempts, NewUser, Step};
 
 /// Is part of each e-mail address, by which the bytes of a create are recognised.
 pub const EMAIL_DOMAIN: &str = "@conformance.example.com";
 
-/// What the service does with a create, and with each user of a call that creates many.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Step {
-    Creates,
-    /// Says that an earlier call stored the user.
-    Replays,
-    SaysEmailTaken,
-    /// Gives the users of a call every answer there is, in turn.
-    AnswersEachItsOwn,
-    Overloaded,
-    /// Refuses the call as `overloaded` when the time is over that its caller gave.
-    OverloadedInTheEnd,
-    Fails,
-    Unimplemented,
-    /// Never answers.
-    Hangs,
-    /// Answers with bytes that are no message.
-    SendsGarbage,
-    DiesAfterReading,
-    /// Ends when the bytes of the call have arrived, and are not looked at.
-    DiesBeforeReading,
-    /// Refuses connections from now on. Comes after a step that ends the connection, or first.
-    GoesAway,
+/// A service that follows a script, and repeats its last step for ever. It has no method but those that
+/// create, not even `health`. It ends with this process.
+pub struct ScriptedService {
+    /// Where it listens: `HOST:PORT`.
+    pub addr: String,
+    /// What has reached it.
+    pub attempts: Attempts,
 }
 
-/// What the service answers of one user.
-#[derive(Clone, Copy)]
-enum Answer {
-    Created,
-    Replayed,
-    EmailTaken,
-    IdConflict,
-    Invalid,
-    /// Of one of many users only, like the next.
-    Overloaded,
-    Failed,
-}
-
-const EVERY_ANSWER: [Answer; 7] = [
-    Answer::Created,
-    Answer::Replayed,
-    Answer::EmailTaken,
-    Answer::IdConflict,
-    Answer::Invalid,
-    Answer::Overloaded,
-    Answer::Failed,
-];
-
-/// Starts a service on a port of its own, which follows the script and repeats its last step for ever.
-/// It has no other method, not even `health`. Returns its address; it ends with this process.
-pub fn start(script: &'static [Step]) -> String {
-    start_with(script, None)
-}
-
-/// The same with mutual TLS. The address has the name `localhost`.
-pub fn start_with_tls(script: &'static [Step], tls: ServerTls) -> String {
-    start_with(script, Some(tls)).replace("127.0.0.1", "localhost")
-}
-
-fn start_with(script: &'static [Step], tls: Option<ServerTls>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap().to_string();
-    if script[0] != Step::GoesAway {
-        thread::spawn(move || {
-            let runtime = LocalRuntime::new().unwrap();
-            runtime.block_on(serve(listener, script, tls));
-        });
+impl ScriptedService {
+    /// Starts a service on a port of its own.
+    pub fn start(script: &'static [Step]) -> io::Result<Self> {
+        Self::start_with(script, None)
     }
-    addr
+
+    /// The same with mutual TLS. The address has the name `localhost`.
+    pub fn start_with_tls(script: &'static [Step], tls: ServerTls) -> io::Result<Self> {
+        Self::start_with(script, Some(tls))
+    }
+
+    fn start_with(steps: &'static [Step], tls: Option<ServerTls>) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        listener.set_nonblocking(true)?;
+        let host = if tls.is_some() {
+            "localhost"
+        } else {
+            "127.0.0.1"
+        };
+        let addr = format!("{host}:{}", listener.local_addr()?.port());
+
+        let attempts = Attempts::default();
+        if steps[0] != Step::GoesAway {
+            let attempts = attempts.clone();
+            thread::Builder::new().spawn(move || {
+                let served = LocalRuntime::new()
+                    .and_then(|runtime| runtime.block_on(serve(listener, steps, attempts, tls)));
+                if let Err(error) = served {
+                    eprintln!("the scripted service cannot go on: {error}");
+                }
+            })?;
+        }
+        Ok(Self { addr, attempts })
+    }
 }
 
 /// What is left of the script, for all connections.
 struct Script {
     steps: Cell<&'static [Step]>,
+    attempts: Attempts,
     goes_away: Notify,
     is_away: Notify,
 }
@@ -120,18 +99,23 @@ impl Script {
     }
 }
 
-async fn serve(listener: TcpListener, steps: &'static [Step], tls: Option<ServerTls>) {
-    listener.set_nonblocking(true).unwrap();
-    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+async fn serve(
+    listener: TcpListener,
+    steps: &'static [Step],
+    attempts: Attempts,
+    tls: Option<ServerTls>,
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
     let script = Rc::new(Script {
         steps: Cell::new(steps),
+        attempts,
         goes_away: Notify::new(),
         is_away: Notify::new(),
     });
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                let (socket, _) = accepted.unwrap();
+                let (socket, _) = accepted?;
                 let (script, tls) = (script.clone(), tls.clone());
                 spawn_local(async move {
                     let Some(tls) = tls else {
@@ -147,7 +131,7 @@ async fn serve(listener: TcpListener, steps: &'static [Step], tls: Option<Server
     }
     drop(listener);
     script.is_away.notify_one();
-    pending::<()>().await;
+    pending().await
 }
 
 /// The service as one connection sees it.
@@ -198,31 +182,41 @@ impl Connection {
         let dies = is_create && self.script.steps.get()[0] == Step::DiesBeforeReading;
         if dies {
             self.script.take_step();
+            self.script.attempts.arrived(None);
         }
         dies
     }
 
-    /// Does what the script says to a call that creates. Returns the answers that its users get in turn, if
-    /// it is to have an answer.
-    async fn answers(&self, context: call_context::Reader<'_>) -> Result<&'static [Answer], Error> {
-        let time_given = Duration::from_millis(context.get_timeout_ms().into());
-        match self.script.take_step() {
-            Step::Creates => return Ok(&[Answer::Created]),
-            Step::Replays => return Ok(&[Answer::Replayed]),
-            Step::SaysEmailTaken => return Ok(&[Answer::EmailTaken]),
-            Step::AnswersEachItsOwn => return Ok(&EVERY_ANSWER),
-            Step::Overloaded => return Err(Error::overloaded("busy".into())),
+    /// Does what the script says to a call that creates these users. Returns the answers that they get in
+    /// turn, if the call is to have an answer.
+    async fn answers(
+        &self,
+        users: Vec<NewUser>,
+        context: call_context::Reader<'_>,
+    ) -> Result<&'static [Answer], Error> {
+        let attempts = &self.script.attempts;
+        let number = attempts.arrived(Some(users));
+        let step = self.script.take_step();
+        match step {
             Step::OverloadedInTheEnd => {
-                sleep(time_given).await;
-                return Err(Error::overloaded("too late".into()));
+                sleep(Duration::from_millis(context.get_timeout_ms().into())).await;
             }
-            Step::Fails => return Err(Error::failed("who knows".into())),
-            Step::Unimplemented => return Err(Error::unimplemented("what".into())),
             Step::SendsGarbage => self.garbage.notify_one(),
             Step::DiesAfterReading => self.dies.notify_one(),
-            Step::Hangs | Step::DiesBeforeReading | Step::GoesAway => {}
+            _ => {}
         }
-        pending().await
+
+        let Some(answers) = step.answers() else {
+            return pending().await;
+        };
+        attempts.answered(number, answers);
+        match step {
+            Step::Overloaded => Err(Error::overloaded("busy".into())),
+            Step::OverloadedInTheEnd => Err(Error::overloaded("too late".into())),
+            Step::Fails => Err(Error::failed("who knows".into())),
+            Step::Unimplemented => Err(Error::unimplemented("what".into())),
+            _ => Ok(answers),
+        }
     }
 }
 
@@ -233,8 +227,9 @@ impl users::Server for Connection {
         mut results: users::CreateUserResults,
     ) -> Result<(), Error> {
         let request = params.get()?;
-        let answers = self.answers(request.get_context()?).await?;
         let user = [request.get_id()?, request.get_email()?, request.get_name()?];
+        let users = vec![new_user(user)?];
+        let answers = self.answers(users, request.get_context()?).await?;
         write_answer(answers[0], user, results.get());
         Ok(())
     }
@@ -245,8 +240,12 @@ impl users::Server for Connection {
         mut results: users::CreateUsersResults,
     ) -> Result<(), Error> {
         let request = params.get()?;
-        let answers = self.answers(request.get_context()?).await?;
         let users = request.get_users()?;
+        let new = users
+            .iter()
+            .map(|new| new_user([new.get_id()?, new.get_email()?, new.get_name()?]))
+            .collect::<Result<_, Error>>()?;
+        let answers = self.answers(new, request.get_context()?).await?;
         let mut list = results.get().init_results(users.len());
         for ((i, new), answer) in (0..).zip(users.iter()).zip(answers.iter().cycle()) {
             let mut result = list.reborrow().get(i);
@@ -260,30 +259,5 @@ impl users::Server for Connection {
             }
         }
         Ok(())
-    }
-}
-
-/// Writes an answer of a user with this id, e-mail address and name.
-fn write_answer(
-    answer: Answer,
-    [id, email, name]: [text::Reader; 3],
-    mut response: create_user_response::Builder,
-) {
-    response.set_replayed(matches!(answer, Answer::Replayed));
-    match answer {
-        Answer::Created | Answer::Replayed => {
-            let mut user = response.init_user();
-            user.set_id(id);
-            user.set_email(email);
-            user.set_name(name);
-        }
-        Answer::EmailTaken => response.set_email_taken(()),
-        Answer::IdConflict => response.set_id_conflict(()),
-        Answer::Invalid => {
-            let mut error = response.init_invalid(1).get(0);
-            error.set_field("email");
-            error.set_reason("must be better");
-        }
-        Answer::Overloaded | Answer::Failed => unreachable!("a create has no such answer"),
     }
 }
