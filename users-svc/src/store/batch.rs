@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use postgres::Client;
 use uuid::Uuid;
 
-use super::statements::{SqlResult, Statements, UserColumns};
+use super::error::StatementError;
+use super::statements::{SqlResult, Statements, UserColumns, WAIT_FOR_STANDBY};
 use crate::outcome::{BatchResults, CallFailure, InsertOutcome};
 use crate::user::{NewUser, User};
 
@@ -89,6 +90,30 @@ impl<'a> Batch<'a> {
     pub fn conflicts(&self, client: &mut Client, statements: &Statements) -> SqlResult<Vec<User>> {
         let select = &statements.select_conflicts;
         select.users(client, &[&self.columns.ids, &self.keys])
+    }
+
+    /// Whether an error keeps out the only user of the batch.
+    pub fn is_refused(&self, error: &postgres::Error) -> bool {
+        let is_alone = self.users.len() == 1;
+        is_alone && StatementError::from(error) == StatementError::ConstraintViolation
+    }
+
+    /// What became of a user whom a constraint or a trigger keeps out. The user may be stored all the same, by a create
+    /// from before there was one: PostgreSQL checks it before it looks for conflicts.
+    pub fn explain_refusal(
+        &self,
+        client: &mut Client,
+        statements: &Statements,
+        may_have_written: bool,
+    ) -> SqlResult<Results> {
+        let conflicts = self.conflicts(client, statements)?;
+        let results = self.explain(HashSet::new(), conflicts, may_have_written);
+        if results != [Err(CallFailure::NotExecuted)] {
+            return Ok(results);
+        }
+        // A primary that was replaced lacks what the new one has.
+        client.query_typed(WAIT_FOR_STANDBY, &[])?;
+        Ok(vec![Ok(InsertOutcome::Refused)])
     }
 
     /// What became of each user, told by the ids that were inserted and the rows that are there now. When an

@@ -5,7 +5,7 @@
 //! inserted is explained by the rows that stood in the way. When an attempt may have written and its answer is lost,
 //! the batch is attempted once more with the same ids, which finds out.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -103,9 +103,6 @@ impl Store {
             };
             match fault_of_a_row {
                 None => results[part].fill(Err(failed.into())),
-                Some(InsertOutcome::Refused) if part.len() == 1 => {
-                    results[part.start] = self.explain_refusal(users[part.start]);
-                }
                 Some(fault) if part.len() == 1 => results[part].fill(Ok(fault)),
                 Some(_) => {
                     let size = part.len().div_ceil(PARTS);
@@ -115,24 +112,6 @@ impl Store {
             }
         }
         results
-    }
-
-    /// What became of a user whom a constraint or a trigger keeps out. The user may be stored all the same, by a create
-    /// before it existed: PostgreSQL checks it before it looks for conflicts.
-    fn explain_refusal(&self, user: &NewUser) -> Result<InsertOutcome, CallFailure> {
-        let users = [user];
-        let batch = Batch::new(&users, None);
-        take_durability_warning();
-        let connection = self.pool.connection(Trust::Tried);
-        let found = connection.and_then(|connection| {
-            connection.run(|client, statements| batch.conflicts(client, statements))
-        });
-        match found {
-            Ok(conflicts) if !take_durability_warning() => {
-                batch.explain(HashSet::new(), conflicts, false)[0].or(Ok(InsertOutcome::Refused))
-            }
-            _ => Err(CallFailure::NotExecuted),
-        }
     }
 
     /// Attempts a batch until its outcome is known, or cannot be found out.
@@ -181,7 +160,7 @@ impl Store {
         };
         let connection = connection.map_or_else(|| self.pool.connection(trust), Ok);
         let mut has_written = false;
-        let insert = |client: &mut Client, statements: &Statements| {
+        let mut insert = |client: &mut Client, statements: &Statements| {
             let all = |outcome| Ok(vec![Ok(outcome); batch.users.len()]);
             // Not after an attempt that may have written: its own rows would stand in the way.
             if !may_have_written
@@ -203,15 +182,19 @@ impl Store {
         };
 
         take_durability_warning();
-        let attempted = connection.and_then(|connection| connection.run(insert));
+        let attempted = connection.and_then(|connection| {
+            connection.run(|client, statements| match insert(client, statements) {
+                Err(error) if batch.is_refused(&error) => {
+                    batch.explain_refusal(client, statements, may_have_written)
+                }
+                done => done,
+            })
+        });
         let attempted = match attempted {
             Ok(_) if take_durability_warning() => Err(StatementError::NotReplicated),
             attempted => attempted,
         };
-        self.is_insert_failing.store(
-            matches!(attempted, Err(StatementError::Failed)),
-            Ordering::Relaxed,
-        );
+        self.note_health(&attempted);
         attempted.map_err(|cause| FailedInsert {
             cause,
             may_have_written: has_written
@@ -220,6 +203,15 @@ impl Store {
                     StatementError::ConnectionLost | StatementError::NotReplicated
                 ),
         })
+    }
+
+    /// Takes note of whether inserts fail, for reasons that are not a user's.
+    fn note_health<T>(&self, attempted: &Result<T, StatementError>) {
+        let is_failing = matches!(
+            attempted,
+            Err(StatementError::Failed | StatementError::ConnectionLost)
+        );
+        self.is_insert_failing.store(is_failing, Ordering::Relaxed);
     }
 
     /// Tries the statement that is the fastest one if the users are what is expected. Returns the outcome of each

@@ -107,6 +107,11 @@ impl Pool {
     }
 }
 
+/// Whether an error says that the server is no primary any more, or that a connection behind it broke.
+fn is_better_on_another_connection(code: &SqlState) -> bool {
+    *code == SqlState::READ_ONLY_SQL_TRANSACTION || code.code().starts_with("08")
+}
+
 /// A connection that is out of the pool.
 pub struct Connection {
     pooled: PooledConnection,
@@ -143,8 +148,7 @@ impl Connection {
                     last_used,
                 });
             }
-            // No primary any more: the next connection may find the one that is.
-            Err(error) if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => {
+            Err(error) if error.code().is_some_and(is_better_on_another_connection) => {
                 let _ = self.pooled.batch_execute(TERMINATE_SELF);
             }
             // The connection prepares anew: its statements may be what is wrong, such as after a change of

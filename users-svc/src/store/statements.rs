@@ -41,6 +41,10 @@ const SELECT_REPLAYS: &str = "SELECT id, email, name, CASE \
     THEN pg_logical_emit_message(true, 'users', 'replay') END \
     FROM users WHERE id = ANY($1) AND current_setting('transaction_read_only') = 'off'";
 
+/// Succeeds when the synchronous standbys have what this server has, if there are any.
+pub const WAIT_FOR_STANDBY: &str = "SELECT pg_logical_emit_message(true, 'users', 'refusal') \
+    WHERE current_setting('synchronous_standby_names') <> ''";
+
 const SELECT_BY_ID: &str = "SELECT id, email, name FROM users WHERE id = ANY($1)";
 
 /// By the expression of the unique index.

@@ -141,7 +141,8 @@ fn written_rows_are_not_denied_when_a_later_statement_fails() {
     let owners = Service::start();
     let (service, role) = start_without_select(&owners);
     let ids: Vec<String> = (0..20).map(|_| fresh_id()).collect();
-    let user = |i: usize| (ids[i].clone(), format!("u{}@b.io", i % 10), "A");
+    // Two with the same address follow each other, so that one batch has both.
+    let user = |i: usize| (ids[i].clone(), format!("u{}@b.io", i / 2), "A");
 
     let answers = create_at_once(&service, 20, user);
 

@@ -88,6 +88,8 @@ fn error_that_leaves_the_outcome_open_is_not_taken_for_nothing_written() {
 
         let unknown = CreateAnswer::Failed(ErrorKind::Failed);
         assert_eq!(answer, unknown, "{sqlstate}");
+        let is_serving = service.call(async |users| users.health().await);
+        assert!(!is_serving, "{sqlstate}");
     }
 }
 

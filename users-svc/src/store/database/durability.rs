@@ -55,7 +55,7 @@ const WAITS_FOR_STANDBY: &str = "SELECT current_setting('synchronous_standby_nam
 /// Whether sessions get the warnings that [`note`] waits for, where there is a synchronous standby. A pooler may not
 /// pass on that we ask for them.
 const TELLS_OF_WARNINGS: &str = "SELECT current_setting('synchronous_standby_names') = '' \
-    OR current_setting('client_min_messages') <> 'error'";
+    OR current_setting('client_min_messages') NOT IN ('error', 'fatal', 'panic')";
 
 /// Logs a warning for each setting that breaks the promise, as sessions of this role in this database see it.
 pub fn warn_unless_durable(client: &mut Client) -> Result<(), postgres::Error> {
