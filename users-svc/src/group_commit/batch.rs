@@ -62,8 +62,9 @@ impl<Q: Send + 'static, A: Send + 'static> Batch<Q, A> {
         metrics.waiting(waiting);
         drop(queue);
 
+        // One, which starts the next.
         if waiting > 0 {
-            self.group_commit.start_due_batches();
+            self.group_commit.start_batch();
         }
         if let Some((_, oldest)) = jobs.first() {
             metrics.taken(jobs.len(), now.duration_since(oldest.queued_at));

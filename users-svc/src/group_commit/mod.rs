@@ -53,11 +53,18 @@ impl<Q: Send + 'static, A: Send + 'static> GroupCommit<Q, A> {
 
     /// Starts the batches that are due. Returns whether calls still wait behind them.
     fn start_due_batches(self: &Arc<Self>) -> bool {
-        while let Some(first) = self.next_batch() {
-            let group_commit = self.clone();
-            spawn_blocking(move || group_commit.run_batches(first));
-        }
+        while self.start_batch() {}
         self.queue.lock().waiting() > 0
+    }
+
+    /// Starts the next batch, if one is due. It does not run when the runtime of this thread has ended.
+    fn start_batch(self: &Arc<Self>) -> bool {
+        let Some(first) = self.next_batch() else {
+            return false;
+        };
+        let group_commit = self.clone();
+        spawn_blocking(move || group_commit.run_batches(first));
+        true
     }
 
     /// Runs `first`, and after it what is due then.

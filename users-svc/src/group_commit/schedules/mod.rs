@@ -46,10 +46,11 @@ fn explore(scenario: Scenario, events: &[Event]) {
         count.lock().unwrap().extend(history.events());
     };
     let schedules = env::var("SCHEDULES").map_or(SCHEDULES, |text| text.parse().unwrap());
-    let random = RandomScheduler::new_from_seed(SEED, schedules);
+    let seed = env::var("SCHEDULES_SEED").map_or(SEED, |text| text.parse().unwrap());
+    let random = RandomScheduler::new_from_seed(seed, schedules);
     run(random, schedule.clone());
     run(
-        PctScheduler::new_from_seed(SEED, PREEMPTIONS, schedules),
+        PctScheduler::new_from_seed(seed, PREEMPTIONS, schedules),
         schedule,
     );
 
