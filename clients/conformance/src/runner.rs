@@ -14,6 +14,9 @@ use anyhow::Context as _;
 use crate::verdict::Verdict;
 use crate::{Driver, MutualTls, Repeats, Report, ScriptedService, Trial};
 
+/// Until everything that a driver has sent has arrived, once it has ended.
+const ARRIVAL: Duration = Duration::from_millis(50);
+
 /// How cases are run.
 pub struct Options {
     /// The program that makes the calls of the client under test, and its first arguments.
@@ -86,8 +89,11 @@ impl Options {
 
         let mut driver = self.start_driver(&service.addr)?;
         let said = driver.call(&words, self.timeout + self.patience);
-        let attempts = service.attempts.so_far();
         let stderr = driver.stderr();
+        // What was sent before may still be on its way.
+        drop(driver);
+        thread::sleep(ARRIVAL);
+        let attempts = service.attempts.so_far();
         let answer = said.as_deref().ok();
         let verdict = Verdict::of(trial, &users, &attempts, answer, self.timeout, self.repeats);
         Ok(Report::new(trial, attempts.len(), said, verdict, stderr))

@@ -17,12 +17,13 @@ fn client_keeps_its_invariants_in_every_story() {
         println!("{}", to_text(&events));
         return RecordedStory::new(&events).check().unwrap();
     }
+    let from = number("SIMULATION_FIRST_SEED").unwrap_or(0);
     let stories = number("SIMULATION_STORIES").unwrap_or(STORIES);
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let workers = (0..threads).map(|first| {
         thread::spawn(move || {
             let mut seeds = (first..stories).step_by(threads);
-            seeds.try_for_each(|seed| check(seed as u64))
+            seeds.try_for_each(|seed| check((from + seed) as u64))
         })
     });
     for worker in workers.collect::<Vec<_>>() {

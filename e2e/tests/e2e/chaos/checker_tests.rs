@@ -24,6 +24,7 @@ fn violations_of(key: Option<&str>, status: u16, took: Duration, user: Row) -> V
         key: key.map(str::to_owned),
         email: "jane@example.com".to_owned(),
         name: "jane".to_owned(),
+        by_rpc: false,
         attempts: vec![answered],
     };
     let done = Done {

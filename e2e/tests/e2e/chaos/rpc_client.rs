@@ -37,6 +37,7 @@ pub fn run(world: &World, client: usize, mut rng: Rng, stop: &AtomicBool) -> Don
                 choose_old(operations, &mut rng).unwrap_or_else(|| {
                     let mut new = new_operation(world, client, operations.len(), &mut rng);
                     let own = || format!("key-{client}-{}", operations.len());
+                    new.by_rpc = true;
                     new.key = Some(new.key.unwrap_or_else(own));
                     operations.push(new);
                     operations.len() - 1
