@@ -25,7 +25,7 @@
 # `createUsers` with the same id, email and name has its effect once, however often and on whichever replica
 # it is repeated. Repeating a create that `failed` is also the way to find out what became of it; until an
 # attempt settles it, a later `overloaded` does not mean that nothing was written. Repeat a few times, after
-# a pause with a random part that grows if you repeat for long. Never repeat a create without an id of your own.
+# a partly random pause, longer after each repetition. Never repeat a create without an id of your own.
 #
 # Limits. A message to the service has at most 128 KiB, a message from it at most 1 MiB. A message must
 # arrive within 10 seconds of its first byte, and the first message of a connection within 10 seconds of
@@ -35,8 +35,8 @@
 # service pauses reading, and after 40 seconds of that it ends the connection. A call that its caller
 # abandons, or whose answer it never finishes, leaves something behind: after some thousands of them the
 # service answers what is in flight and ends the connection. So does a `UserDirectory` that is never
-# released. A call passes no capabilities and has its results sent to its caller; a peer whose calls do
-# otherwise is disconnected. Text is UTF-8. In a create, text that is not is a fault of its field.
+# released. A call must pass no capabilities and have its results sent to its caller; any other call ends
+# the connection. Text is UTF-8. In a create, text that is not is a fault of its field.
 #
 # A message that is too long ends the connection, and with it every other call on it. So bound what you
 # send: our clients send at most 96 KiB of text in a request, and split what one `createUsers` cannot carry.
@@ -53,8 +53,8 @@ interface Users {
 
   createUser @0 CreateUserRequest -> CreateUserResponse;
   # Stores a user, exactly once. Answers once the row is durable: flushed to disk by PostgreSQL, and by its
-  # synchronous standbys if it has any, unless its operator has turned that off. Calls that arrive together
-  # share a commit.
+  # synchronous standbys if it has any, unless its operator has turned off `fsync` or `synchronous_commit`. Calls
+  # that arrive together share a commit.
 
   getUser @1 GetUserRequest -> GetUserResponse;
   # Reads one user. Sees every create that was answered before this call, as long as PostgreSQL has one primary.
@@ -75,9 +75,9 @@ interface Users {
 
   createUsers @6 CreateUsersRequest -> CreateUsersResponse;
   # Stores many users, each exactly once and with an outcome of its own, as if each had its own `createUser`.
-  # One user's fault is not another's, and neither is its failure. None waits for a user that someone else is
-  # writing, but is `overloaded` at once. Users of one call may share a commit with those of other calls, and
-  # need not share one with each other.
+  # One user's fault is not another's, and neither is its failure. A user that someone else is writing at that
+  # moment is `overloaded` at once, instead of holding up the call. Users of one call may share a commit with
+  # those of other calls, and need not share one with each other.
 }
 
 interface UserDirectory {

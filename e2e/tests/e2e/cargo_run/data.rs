@@ -43,7 +43,7 @@ fn killed_system_leaves_no_server_behind() {
 }
 
 #[test]
-fn data_recover_after_a_crash_of_the_machine() {
+fn data_recover_after_every_process_is_killed() {
     let folder = Folder::new();
     let mut stack = folder.run(&[]);
     assert_eq!(create_jane(&mut stack), 201);
