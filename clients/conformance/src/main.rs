@@ -1,4 +1,4 @@
-//! Proves a client of the users service, in any language, against a service that fails in every way.
+//! Tests a client of the users service, in any language, against services that fail.
 
 mod args;
 
