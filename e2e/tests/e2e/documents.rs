@@ -92,57 +92,6 @@ fn compose_file_publishes_nothing_but_http_unless_it_is_told_to() {
     }
 }
 
-/// Names of tests in the documents of proof and of security: their last parts are functions or modules.
-#[test]
-fn tests_that_the_proof_names_exist() {
-    let mut folders: Vec<_> = [
-        "schema",
-        "tests",
-        "clients",
-        "credentials",
-        "gateway",
-        "users-svc",
-    ]
-    .into_iter()
-    .chain([
-        "model",
-        "stack",
-        "service-runtime",
-        "postgres-server",
-        "e2e",
-    ])
-    .map(|folder| root().join(folder))
-    .collect();
-    let mut code = String::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|end| end == "rs") {
-                code += &fs::read_to_string(path).unwrap();
-            }
-        }
-    }
-    for document in ["docs/PROOF.md", "SECURITY.md"] {
-        let text = read(document);
-        let quoted = text.split('`').skip(1).step_by(2);
-        let is_name = |word: &&str| {
-            let mut letters = word.chars();
-            word.matches('_').count() >= 3
-                && letters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:".contains(c))
-        };
-        let names: Vec<_> = quoted.filter(is_name).collect();
-        assert!(names.len() > 10, "{document} names tests");
-        for name in names {
-            let name = name.rsplit("::").next().unwrap();
-            let is_there =
-                code.contains(&format!("fn {name}(")) || code.contains(&format!("::{name},"));
-            assert!(is_there, "{document} names {name}");
-        }
-    }
-}
-
 /// The README says how much there is to read.
 #[test]
 fn files_to_read_first_are_as_long_as_the_readme_says() {

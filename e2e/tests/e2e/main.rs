@@ -29,6 +29,7 @@ mod metrics;
 mod mutual_tls;
 mod patroni;
 mod promise;
+mod proof;
 mod rate_limit;
 mod replicas;
 mod settings;
