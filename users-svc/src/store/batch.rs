@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use postgres::Client;
 use uuid::Uuid;
 
-use super::error::StatementError;
+use super::error::is_constraint_violation;
 use super::statements::{SqlResult, Statements, UserColumns, WAIT_FOR_STANDBY};
 use crate::outcome::{BatchResults, CallFailure, InsertOutcome};
 use crate::user::{NewUser, User};
@@ -94,8 +94,7 @@ impl<'a> Batch<'a> {
 
     /// Whether an error keeps out the only user of the batch.
     pub fn is_refused(&self, error: &postgres::Error) -> bool {
-        let is_alone = self.users.len() == 1;
-        is_alone && StatementError::from(error) == StatementError::ConstraintViolation
+        self.users.len() == 1 && is_constraint_violation(error)
     }
 
     /// What became of a user whom a constraint or a trigger keeps out. The user may be stored all the same, by a create

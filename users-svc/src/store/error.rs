@@ -42,20 +42,30 @@ impl From<&postgres::Error> for StatementError {
             return Self::ConnectionLost;
         };
 
-        let code = server.code();
-        let class = match &code.code()[..2] {
-            _ if may_have_committed(server) => Self::ConnectionLost,
-            "22" | "23" => Self::ConstraintViolation,
-            "40" => Self::SerializationFailure,
-            _ if *code == SqlState::LOCK_NOT_AVAILABLE => Self::LockTimeout,
-            _ => Self::Failed,
-        };
+        let (code, class) = (server.code(), class_of(server));
         let (sqlstate, condition) = (code.code(), condition_name(code));
         if let Some(left_out) = LINES.admit(condition) {
             // Not the message, which can quote the values of a row.
             tracing::warn!(sqlstate, condition, error = ?class, left_out, "PostgreSQL refused a statement");
         }
         class
+    }
+}
+
+/// Whether the data of a row are at fault. Logs nothing.
+pub fn is_constraint_violation(error: &postgres::Error) -> bool {
+    let server = error.as_db_error();
+    server.is_some_and(|server| class_of(server) == StatementError::ConstraintViolation)
+}
+
+fn class_of(server: &DbError) -> StatementError {
+    let code = server.code();
+    match &code.code()[..2] {
+        _ if may_have_committed(server) => StatementError::ConnectionLost,
+        "22" | "23" => StatementError::ConstraintViolation,
+        "40" => StatementError::SerializationFailure,
+        _ if *code == SqlState::LOCK_NOT_AVAILABLE => StatementError::LockTimeout,
+        _ => StatementError::Failed,
     }
 }
 

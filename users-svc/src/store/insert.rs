@@ -185,6 +185,8 @@ impl Store {
         let attempted = connection.and_then(|connection| {
             connection.run(|client, statements| match insert(client, statements) {
                 Err(error) if batch.is_refused(&error) => {
+                    // This logs it.
+                    let _ = StatementError::from(&error);
                     batch.explain_refusal(client, statements, may_have_written)
                 }
                 done => done,
