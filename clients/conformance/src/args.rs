@@ -7,8 +7,8 @@ use std::thread;
 use clap::Parser;
 use users_conformance::{Repeats, Trial};
 
-/// Runs a client of the users service against services that fail in every way, and checks that what it says of a
-/// create is true: above all, that it never says "nothing was written" when something may have been.
+/// Runs a client of the users service against services that die, hang, refuse or send garbage, and checks that what it
+/// says of a create is true: above all, that it never says "nothing was written" when something may have been.
 ///
 /// For each case, COMMAND is started with the arguments HOST:PORT and TIMEOUT_MS behind its own. It reads a line
 /// `create ID EMAIL NAME` from its standard input, makes that call with the client under test, and prints the

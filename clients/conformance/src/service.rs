@@ -112,6 +112,7 @@ async fn serve(
         goes_away: Notify::new(),
         is_away: Notify::new(),
     });
+
     loop {
         tokio::select! {
             accepted = listener.accept() => {
@@ -129,6 +130,7 @@ async fn serve(
             () = script.goes_away.notified() => break,
         }
     }
+
     drop(listener);
     script.is_away.notify_one();
     pending().await

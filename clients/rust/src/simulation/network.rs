@@ -204,6 +204,7 @@ impl Route {
         mut to: WriteHalf<DuplexStream>,
     ) {
         let (send, mut received) = mpsc::unbounded_channel();
+
         let read = async move {
             let mut tap = WireTap::default();
             let mut buffer = vec![0; READ_SIZE];
@@ -218,6 +219,7 @@ impl Route {
                 let _ = send.send((Instant::now() + self.latency(), chunk.to_vec()));
             }
         };
+
         let write = async {
             while let Some((due, chunk)) = received.recv().await {
                 sleep_until(due).await;
@@ -228,6 +230,7 @@ impl Route {
             self.opened(way, connection).await;
             let _ = to.shutdown().await;
         };
+
         join!(read, write);
     }
 

@@ -112,6 +112,7 @@ impl SimulatedReplica {
             }
             Ok(self.execute(call, id))
         };
+
         match self.behaviour.get() {
             Behaviour::Serves => {
                 self.pause(FAST_MS).await;
