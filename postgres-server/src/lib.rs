@@ -11,6 +11,6 @@ mod server;
 pub use binaries::Binaries;
 pub use data_dir::temporary as temporary_dir;
 pub use portable::VARIABLE as DOWNLOAD_VARIABLE;
-pub use postmaster::{find as find_postmaster, wait_until};
+pub use postmaster::{find as find_postmaster, signal_all as signal_server, wait_until};
 pub use run_as::{command, is_reachable};
 pub use server::Server;

@@ -5,9 +5,10 @@ use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{fs, thread};
+use std::{fs, iter, thread};
 
 use anyhow::{Context as _, bail, ensure};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use postgres::NoTls;
 
@@ -123,6 +124,21 @@ pub fn find(data: &Path) -> Option<Pid> {
     });
     let ours = String::from_utf8_lossy(&command_line.ok()?).contains(data.to_str()?);
     Some(Pid::from_raw(pid.parse().ok()?)).filter(|_| ours)
+}
+
+/// Sends a signal to every process of the server that runs on `data`, as a machine that hangs would stop them all.
+/// Only Linux tells which these are.
+pub fn signal_all(data: &Path, signal: Signal) {
+    let Some(first) = find(data) else { return };
+    let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
+    let children = children.unwrap_or_default();
+    let children = children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok());
+    for pid in iter::once(first).chain(children.map(Pid::from_raw)) {
+        // It may have ended meanwhile.
+        let _ = kill(pid, signal);
+    }
 }
 
 /// Polls until something is done; false when it takes too long.

@@ -207,6 +207,11 @@ impl Server {
         Ok(kill(pid, signal)?)
     }
 
+    /// Sends a signal to all of the server's processes, for SIGSTOP and SIGCONT.
+    pub fn signal_all(&self, signal: Signal) {
+        postmaster::signal_all(&self.dir.join("postgres"), signal);
+    }
+
     /// Stops the server, and keeps its data: its clients are disconnected, what they committed stays.
     pub fn stop(&mut self) {
         if let Some(stdin) = &mut self.watched.stdin {

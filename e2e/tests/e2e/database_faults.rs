@@ -4,8 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use postgres_server::Server;
 
 use crate::promise::{assert_recovers, create, settle};
@@ -53,18 +52,9 @@ fn terminated_connections_are_replaced_and_nobody_notices() {
 #[test]
 fn frozen_database_never_yields_201() {
     let (server, system) = calm_system();
-    // All of the server's processes: what holds the connections is a child, and the first makes new ones.
-    let backends = "SELECT pid FROM pg_stat_activity WHERE application_name = 'users-svc'";
-    let backends = system.sql().query(backends, &[]).unwrap();
-    let signal = |signal| {
-        for backend in &backends {
-            let _ = kill(Pid::from_raw(backend.get(0)), signal);
-        }
-        server.signal(signal).unwrap();
-    };
     let names: Vec<String> = (0..8).map(|i| format!("frozen{i}")).collect();
 
-    signal(Signal::SIGSTOP);
+    server.signal_all(Signal::SIGSTOP);
     let statuses: Vec<u16> = thread::scope(|scope| {
         let calls: Vec<_> = names
             .iter()
@@ -72,7 +62,7 @@ fn frozen_database_never_yields_201() {
             .collect();
         calls.into_iter().map(|call| call.join().unwrap()).collect()
     });
-    signal(Signal::SIGCONT);
+    server.signal_all(Signal::SIGCONT);
 
     assert!(!statuses.contains(&201), "{statuses:?}");
     for (name, status) in names.iter().zip(statuses) {

@@ -39,6 +39,7 @@ const OF_SERVICES: &[(&str, Break)] = &[
 const OF_POSTGRES: &[(&str, Break)] = &[
     ("postgres killed", kill_postgres),
     ("postgres restarted", restart_postgres),
+    ("postgres frozen", freeze_postgres),
     ("backends terminated", |world, _| {
         let _ = world.sql().map(|mut sql| terminate_others(&mut sql));
     }),
@@ -127,6 +128,14 @@ fn restart_postgres(world: &World, rng: &mut Rng) {
     server.stop();
     thread::sleep(a_moment(rng));
     server.start_again().unwrap();
+}
+
+/// The machine of the server hangs for a while.
+fn freeze_postgres(world: &World, rng: &mut Rng) {
+    let server = world.server.lock().unwrap();
+    server.signal_all(Signal::SIGSTOP);
+    thread::sleep(a_moment(rng) * 3);
+    server.signal_all(Signal::SIGCONT);
 }
 
 /// One of the processes that serve a connection stands still for a while.

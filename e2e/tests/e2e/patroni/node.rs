@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use postgres_server::{command, find_postmaster, wait_until};
+use postgres_server::{command, find_postmaster, signal_server, wait_until};
 use ureq::Agent;
 
 use e2e::free_addr;
@@ -82,19 +82,10 @@ impl Node {
 
     /// Sends a signal to all processes of the node.
     pub fn signal(&self, signal: Signal) {
-        let patroni = self.patroni.iter().map(Child::id);
-        let postmaster = find_postmaster(&self.dir.join("data"));
-        let children = postmaster.map(|pid| format!("/proc/{pid}/task/{pid}/children"));
-        let children = children.and_then(|list| fs::read_to_string(list).ok());
-        let children = children.unwrap_or_default();
-        let pids = patroni.map(|pid| Pid::from_raw(pid.try_into().unwrap()));
-        let children = children
-            .split_whitespace()
-            .map(|pid| Pid::from_raw(pid.parse().unwrap()));
-        for pid in pids.chain(postmaster).chain(children) {
-            // It may have ended meanwhile.
-            let _ = kill(pid, signal);
+        if let Some(patroni) = &self.patroni {
+            let _ = kill(Pid::from_raw(patroni.id().try_into().unwrap()), signal);
         }
+        signal_server(&self.dir.join("data"), signal);
     }
 
     pub fn print_log(&self) {
