@@ -103,6 +103,25 @@ fn calls_that_wait_during_a_batch_are_the_next_batch() {
 }
 
 #[test]
+fn thread_looks_again_only_while_a_call_waits() {
+    block_on(async {
+        let (group_commit, batches, gate) = gated(1);
+        let handle = Rc::new(Handle::new(group_commit.clone()));
+        assert!(!group_commit.start_due_batches(), "there are none");
+        let mut all = submit(&handle, 0..1, in_a_minute()).await;
+        assert_eq!(batches.recv().unwrap(), [0]);
+        assert!(!group_commit.start_due_batches(), "it is in a batch");
+
+        all.extend(submit(&handle, 1..2, in_a_minute()).await);
+
+        assert!(group_commit.start_due_batches());
+        gate.send(true).unwrap();
+        gate.send(true).unwrap();
+        assert_eq!(answers(all).await, [Ok(0), Ok(1)]);
+    });
+}
+
+#[test]
 fn full_batch_starts_beside_one_that_runs_and_no_third_does() {
     block_on(async {
         let (group_commit, batches, gate) = gated(2);
