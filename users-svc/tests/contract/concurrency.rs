@@ -90,7 +90,8 @@ fn creates_that_arrive_together_share_a_few_commits() {
 
 #[test]
 fn batches_that_reuse_ids_across_emails_all_get_answers() {
-    let service = Service::start();
+    // However slow this machine is.
+    let service = Service::start_with(&["--database-timeout-ms", "30000"]);
     let ids: Vec<String> = (0..8).map(|_| fresh_id()).collect();
     let user = |i: usize| (ids[i * 7 % 8].clone(), format!("u{}@b.io", i % 13), "A");
     let answers = create_at_once(&service, 2000, user);

@@ -52,9 +52,14 @@ impl Service {
 
     /// A service that is ready, on an empty database.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same, with settings of its own.
+    pub fn start_with(options: &[&str]) -> Self {
         let database = fresh_database();
         Self::migrate_if_pooled(&database);
-        let service = Self::start_on(&database, &MIGRATE);
+        let service = Self::start_on(&database, &[&MIGRATE, options].concat());
         service.wait_until_serving();
         service
     }
