@@ -1,0 +1,124 @@
+//! When a peer keeps so much that its connection should end.
+
+use std::future::poll_fn;
+
+use super::*;
+
+/// Unfinished answers that a peer may keep when others hold everything: three quarters of what any peer may hold.
+const MAX_KEPT: u32 = 6;
+const _: () = assert!(MAX_KEPT as usize * KEPT_COST == MIN_SHARE / 4 * 3);
+
+/// Has the peer keep `answers`, which cost nothing beside what any answer does.
+fn keep(peer: &Peer, answers: std::ops::Range<u32>) {
+    for id in answers {
+        peer.asks(id);
+        peer.is_answered(id, &[]);
+    }
+}
+
+/// Says nothing until the connection should drain.
+async fn idle(peer: &Peer) {
+    let mut looks = 0;
+    let overdue = poll_fn(|cx| {
+        looks += 1;
+        assert!(looks < 100, "an idle connection takes the processor");
+        peer.guard.poll_overdue(cx)
+    });
+    tokio::select! {
+        error = overdue => panic!("{error}"),
+        () = peer.guard.exceeded() => {}
+    }
+}
+
+#[test]
+fn peer_that_keeps_more_than_three_quarters_of_its_share_is_drained() {
+    block_on(async {
+        let peer = Peer::among_others();
+
+        keep(&peer, 0..MAX_KEPT);
+        assert!(!peer.is_to_be_drained());
+
+        keep(&peer, MAX_KEPT..MAX_KEPT + 1);
+        assert!(peer.is_to_be_drained());
+    });
+}
+
+#[test]
+fn peer_is_not_drained_for_its_calls_in_flight() {
+    block_on(async {
+        let peer = Peer::among_others();
+
+        for id in 0..1000 {
+            peer.asks(id);
+        }
+        keep(&peer, 1000..1000 + MAX_KEPT);
+
+        assert!(!peer.is_to_be_drained());
+    });
+}
+
+#[test]
+fn peer_that_gives_back_what_it_keeps_is_never_drained() {
+    block_on(async {
+        let peer = Peer::among_others();
+
+        for id in 0..1000 {
+            peer.asks(id);
+            peer.is_answered(id, &[id]);
+            peer.guard.on_finish(id, true);
+        }
+
+        assert!(!peer.is_to_be_drained());
+    });
+}
+
+#[test]
+fn capabilities_count_as_kept_until_they_are_released() {
+    block_on(async {
+        let peer = Peer::among_others();
+        peer.asks(0);
+        peer.is_answered(0, &[7, 8]);
+        peer.guard.on_finish(0, false);
+        peer.guard.on_release(7, 1);
+        // One is left, which costs as much as two answers.
+        assert_eq!(EXPORT_COST, 2 * KEPT_COST);
+
+        keep(&peer, 2..MAX_KEPT);
+        assert!(!peer.is_to_be_drained());
+
+        keep(&peer, MAX_KEPT..MAX_KEPT + 1);
+        assert!(peer.is_to_be_drained());
+    });
+}
+
+#[test]
+fn idle_peer_is_drained_when_others_need_what_it_keeps() {
+    block_on(async {
+        let peer = Peer::new();
+        peer.guard.incoming.end_message();
+        keep(&peer, 0..100);
+        let begin = Instant::now();
+        let alone = timeout(MESSAGE_TIMEOUT * 11 / 2, idle(&peer));
+        alone.await.unwrap_err();
+
+        peer.others_take(MEMORY_OF_PEERS);
+        timeout(MESSAGE_TIMEOUT, idle(&peer)).await.unwrap();
+
+        // At the next look. They are rare, because most connections are idle.
+        assert_eq!(begin.elapsed(), 6 * MESSAGE_TIMEOUT);
+    });
+}
+
+#[test]
+fn idle_peer_that_holds_what_any_may_is_left_alone() {
+    block_on(async {
+        let peer = Peer::new();
+        peer.guard.incoming.end_message();
+        keep(&peer, 0..u32::try_from(MIN_SHARE / KEPT_COST).unwrap());
+        assert_eq!(peer.told(), MIN_SHARE);
+
+        peer.others_take(MEMORY_OF_PEERS);
+
+        timeout(3 * MESSAGE_TIMEOUT, idle(&peer)).await.unwrap_err();
+    });
+}
