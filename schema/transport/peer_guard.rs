@@ -199,7 +199,7 @@ impl PeerGuard {
     }
 
     fn check_kept(&self) {
-        if self.kept.get() > self.memory.share() / 4 * 3 {
+        if self.kept.get() > MIN_SHARE.max(self.memory.share() / 4 * 3) {
             self.exceeded.notify_one();
         }
     }

@@ -4,9 +4,9 @@ use std::future::poll_fn;
 
 use super::*;
 
-/// Unfinished answers that a peer may keep when others hold everything: three quarters of what any peer may hold.
-const MAX_KEPT: u32 = 6;
-const _: () = assert!(MAX_KEPT as usize * KEPT_COST == MIN_SHARE / 4 * 3);
+/// Unfinished answers that any peer may keep, whatever others hold.
+const MAX_KEPT: u32 = 8;
+const _: () = assert!(MAX_KEPT as usize * KEPT_COST == MIN_SHARE);
 
 /// Has the peer keep `answers`, which cost nothing beside what any answer does.
 fn keep(peer: &Peer, answers: std::ops::Range<u32>) {
@@ -32,6 +32,23 @@ async fn idle(peer: &Peer) {
 
 #[test]
 fn peer_that_keeps_more_than_three_quarters_of_its_share_is_drained() {
+    block_on(async {
+        let peer = Peer::new();
+        let kept = 2 * MAX_KEPT;
+        // Once it keeps that, that is three quarters of its share.
+        let bytes = kept as usize * KEPT_COST;
+        peer.others_take(MEMORY_OF_PEERS - bytes - SHARES * bytes / 3 * 4);
+
+        keep(&peer, 0..kept);
+        assert!(!peer.is_to_be_drained());
+
+        keep(&peer, kept..kept + 1);
+        assert!(peer.is_to_be_drained());
+    });
+}
+
+#[test]
+fn peer_that_keeps_what_any_may_hold_is_not_drained_when_others_hold_everything() {
     block_on(async {
         let peer = Peer::among_others();
 
