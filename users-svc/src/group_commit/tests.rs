@@ -229,6 +229,20 @@ fn call_whose_time_runs_out_before_its_batch_has_a_connection_is_not_executed() 
 }
 
 #[test]
+fn no_batch_starts_for_a_call_that_is_given_up() {
+    block_on(async {
+        let (group_commit, _batches, _gate) = gated(1);
+        let handle = Rc::new(Handle::new(group_commit.clone()));
+        let mut submit = Box::pin(handle.submit(0, in_a_minute(), TraceContext::fresh()));
+        assert!(futures::poll!(&mut submit).is_pending());
+
+        drop(submit);
+
+        assert!(group_commit.next_batch().is_none());
+    });
+}
+
+#[test]
 fn query_of_a_call_that_is_given_up_is_not_kept() {
     block_on(async {
         let group_commit = GroupCommit::new("test", 4, 0, |take: Take<Arc<()>>| {
