@@ -294,6 +294,19 @@ mod tests {
     }
 
     #[test]
+    fn few_of_many_clients_share_a_quota() {
+        let (limiter, _) = limiter("1/60");
+        let is_refused = |client: &Client| limiter.take(*client).admit().is_err();
+        let addresses = (0..5000_u32).map(|number| Client::Address(IpAddr::V4(number.into())));
+        let names: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
+        let principals = names.iter().map(|name| Client::Principal(name));
+
+        // 24 and 8 are to be expected.
+        assert!(addresses.filter(is_refused).count() < 100);
+        assert!(principals.filter(is_refused).count() < 50);
+    }
+
+    #[test]
     fn headers_are_those_of_the_draft() {
         let (limiter, _) = limiter("100/60");
         let mut headers = HeaderMap::new();

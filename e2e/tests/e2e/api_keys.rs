@@ -48,43 +48,6 @@ fn replace(dir: &Path, lines: &str) {
 }
 
 #[test]
-fn made_key_is_unlike_any_other_and_only_its_digest_is_for_the_file() {
-    let (first, second) = (
-        make_key("shop", "create,read"),
-        make_key("shop", "create,read"),
-    );
-    assert_ne!(first.key, second.key);
-    let digits = first.key.strip_prefix("usk_").unwrap();
-    assert_eq!(digits.len(), 64, "{}", first.key);
-    assert!(
-        first.line.starts_with("shop create,read "),
-        "{}",
-        first.line
-    );
-    assert!(!first.line.contains(digits), "{}", first.line);
-    assert_eq!(first.line.matches('\n').count(), 1);
-}
-
-#[test]
-fn key_of_a_bad_name_or_scope_is_not_made() {
-    for arguments in [
-        ["a b", "read"],
-        ["", "read"],
-        ["shop", "write"],
-        ["shop", ""],
-    ] {
-        let mut command = Command::new(binary("gateway"));
-        let made = command
-            .arg("keys")
-            .args(arguments)
-            .current_dir("/")
-            .output();
-        let made = made.unwrap();
-        assert!(!made.status.success() && made.stdout.is_empty(), "{made:?}");
-    }
-}
-
-#[test]
 fn holders_of_keys_create_find_and_list_and_no_one_else_does() {
     let (writer, reader) = (make_key("shop", "create"), make_key("reports", "read"));
     let (mut system, _dir) = start(&(writer.line + &reader.line));

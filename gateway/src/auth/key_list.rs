@@ -111,6 +111,8 @@ impl fmt::Display for KeyDigest {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+
     use credentials::CredentialFile;
 
     use super::*;
@@ -139,6 +141,17 @@ mod tests {
         assert_eq!(described(b"abc").unwrap(), "shop create");
         assert_eq!(described(b"").unwrap(), "b.-_1 read,create");
         assert_eq!(described(b"abd"), None);
+    }
+
+    #[test]
+    fn digests_of_different_keys_and_their_hashes_differ() {
+        let [first, second, same] = ["abc", "abd", "abc"].map(|key| KeyDigest::of(key.as_bytes()));
+        let hash = |digest: &KeyDigest| BuildHasherDefault::<DefaultHasher>::new().hash_one(digest);
+
+        assert_ne!(first, second);
+        assert_ne!(hash(&first), hash(&second));
+        assert_eq!(first, same);
+        assert_eq!(hash(&first), hash(&same));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod drain;
 mod fake_users;
 mod fuzz;
 mod keep_alive;
+mod keys_command;
 mod limits;
 mod listing;
 mod outcomes;
