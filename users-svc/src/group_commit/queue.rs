@@ -130,3 +130,6 @@ impl<Q, A> Queue<Q, A> {
         self.waiting.is_empty() && self.running == 0 && self.taking == 0
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,6 +118,26 @@ fn refused_row_does_not_fail_its_batch() {
     assert_eq!(service.rows(), 45);
 }
 
+#[test]
+fn user_whom_someone_else_was_about_to_write_is_created_when_they_give_up() {
+    let service = Service::start_with(&["--database-timeout-ms", "30000"]);
+    let mut other = service.sql();
+    let mut transaction = other.transaction().unwrap();
+    let insert = "INSERT INTO users VALUES (gen_random_uuid(), 'A@b.io', 'Other')";
+    transaction.execute(insert, &[]).unwrap();
+
+    let answer = thread::scope(|scope| {
+        let create = || service.call(async |users| users.create("", "a@b.io", "A").await);
+        let created = scope.spawn(create);
+        // Longer than a batch waits, in which others are.
+        thread::sleep(Duration::from_millis(300));
+        transaction.rollback().unwrap();
+        created.join().unwrap()
+    });
+
+    assert!(is_new(&answer), "{answer:?}");
+}
+
 /// A service whose role may insert, but may not read what stood in the way of an insert.
 fn start_without_select(owners: &Service) -> (Service, String) {
     let role = owners.url.rsplit('/').next().unwrap();

@@ -12,4 +12,5 @@ mod limits;
 mod listing;
 mod pgbouncer;
 mod startup;
+mod statements;
 mod support;
