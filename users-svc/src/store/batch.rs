@@ -160,3 +160,6 @@ impl<'a> Batch<'a> {
         ids.filter(|other| **other == id).count() == 1
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,6 +94,18 @@ fn error_that_leaves_the_outcome_open_is_not_taken_for_nothing_written() {
 }
 
 #[test]
+fn create_is_attempted_again_when_the_database_undid_it_for_another_transaction() {
+    let service = Service::start();
+    let sequence = "CREATE SEQUENCE attempts";
+    service.sql().batch_execute(sequence).unwrap();
+    raise_on_insert(&service, "40001", "nextval('attempts') < 4");
+
+    let answer = service.call(create);
+
+    assert!(matches!(answer, CreateAnswer::New(_)), "{answer:?}");
+}
+
+#[test]
 fn create_is_attempted_again_after_an_error_that_leaves_its_outcome_open() {
     let service = Service::start();
     let sequence = "CREATE SEQUENCE attempts";

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use capnp::ErrorKind;
 use futures::future::join_all;
 
+use crate::database_faults::raise_on_insert;
 use crate::support::{CreateAnswer, ManyError, Service};
 
 /// Has every insert take a while.
@@ -79,13 +80,8 @@ fn service_whose_database_takes_no_writes_is_not_healthy() {
 #[test]
 fn service_whose_database_cannot_insert_is_not_healthy_until_it_can() {
     let service = Service::start();
-    let mut sql = service.sql();
-    sql.batch_execute(
-        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS \
-         $$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = 'disk_full'; END $$; \
-         CREATE TRIGGER full_disk BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION full_disk()",
-    )
-    .unwrap();
+    // `disk_full`.
+    raise_on_insert(&service, "53100", "true");
     // Nothing but an insert tells.
     let answer = service.call(async |users| users.create("", "a@b.io", "A").await);
     assert_eq!(answer, CreateAnswer::Failed(ErrorKind::Overloaded));
@@ -93,8 +89,8 @@ fn service_whose_database_cannot_insert_is_not_healthy_until_it_can() {
         assert!(!service.call(async |users| users.health().await));
     }
 
-    sql.batch_execute("DROP TRIGGER full_disk ON users")
-        .unwrap();
+    let mend = "DROP TRIGGER fail ON users";
+    service.sql().batch_execute(mend).unwrap();
 
     assert!(service.call(async |users| users.health().await));
 }
