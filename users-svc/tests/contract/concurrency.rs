@@ -1,7 +1,7 @@
 //! What `createUser` promises to callers at the same time, who share a batch.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use capnp::ErrorKind;
 use futures::future::join_all;
@@ -136,6 +136,22 @@ fn user_whom_someone_else_was_about_to_write_is_created_when_they_give_up() {
     });
 
     assert!(is_new(&answer), "{answer:?}");
+}
+
+#[test]
+fn user_whom_someone_else_is_writing_is_waited_for_for_half_of_a_statements_time() {
+    let service = Service::start_with(&["--database-timeout-ms", "4000"]);
+    let mut other = service.sql();
+    let mut transaction = other.transaction().unwrap();
+    let insert = "INSERT INTO users VALUES (gen_random_uuid(), 'a@b.io', 'Other')";
+    transaction.execute(insert, &[]).unwrap();
+    let begin = Instant::now();
+
+    let answer = service.call(async |users| users.create("", "a@b.io", "A").await);
+
+    assert_eq!(answer, CreateAnswer::Failed(ErrorKind::Overloaded));
+    let waited = Duration::from_secs(2)..Duration::from_millis(3500);
+    assert!(waited.contains(&begin.elapsed()), "{:?}", begin.elapsed());
 }
 
 /// A service whose role may insert, but may not read what stood in the way of an insert.
