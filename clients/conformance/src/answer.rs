@@ -19,11 +19,15 @@ pub enum Answer {
     Failed,
     /// The service has no such method.
     Unimplemented,
+    /// Something that only a later contract has a member for, in the place of an outcome.
+    LaterOutcome,
+    /// The same in the place of the result of one of many, which tells whether there is an outcome.
+    LaterResult,
 }
 
 impl Answer {
     /// Every answer that one of many users can have.
-    pub const OF_ONE_OF_MANY: [Self; 7] = [
+    pub const OF_ONE_OF_MANY: [Self; 9] = [
         Self::Created,
         Self::Replayed,
         Self::EmailTaken,
@@ -31,5 +35,7 @@ impl Answer {
         Self::Invalid,
         Self::Overloaded,
         Self::Failed,
+        Self::LaterOutcome,
+        Self::LaterResult,
     ];
 }

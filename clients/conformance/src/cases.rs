@@ -6,8 +6,9 @@ use crate::Outcome::{
     self, Created, EmailTaken, IdConflict, Invalid, Replayed, Unavailable, Unknown,
 };
 use crate::Step::{
-    self, AnswersEachItsOwn, Creates, DiesAfterReading, DiesBeforeReading, Fails, GoesAway, Hangs,
-    Overloaded, OverloadedInTheEnd, Replays, SaysEmailTaken, SendsGarbage, Unimplemented,
+    self, AnswersByLaterContract, AnswersEachItsOwn, Creates, DiesAfterReading, DiesBeforeReading,
+    Fails, GoesAway, Hangs, Overloaded, OverloadedInTheEnd, Replays, SaysEmailTaken, SendsGarbage,
+    Unimplemented,
 };
 
 /// When a client repeats a create by itself.
@@ -47,12 +48,12 @@ impl Case {
     }
 }
 
-/// A script for a call that creates seven users, and the outcome of each, for every client.
+/// A script for a call that creates nine users, and the outcome of each, for every client.
 pub struct CaseOfEach {
     /// The script.
     pub script: &'static [Step],
     /// One for each user.
-    pub outcomes: [Outcome; 7],
+    pub outcomes: [Outcome; 9],
     /// Why no other outcomes are right.
     pub why: &'static str,
 }
@@ -99,6 +100,7 @@ pub static GROUPS: &[Group] = &[
         why: "The create was sent, and no answer says what became of it.",
         cases: &[
             same(&[Fails], Unknown),
+            same(&[AnswersByLaterContract], Unknown),
             same(&[Hangs], Unknown),
             same(&[SendsGarbage], Unknown),
             same(&[DiesAfterReading], Unknown),
@@ -112,6 +114,7 @@ pub static GROUPS: &[Group] = &[
             same(&[DiesAfterReading, OverloadedInTheEnd], Unknown),
             same(&[DiesAfterReading, Unimplemented], Unknown),
             same(&[DiesAfterReading, Fails], Unknown),
+            same(&[DiesAfterReading, AnswersByLaterContract], Unknown),
             same(&[DiesAfterReading, Hangs], Unknown),
             same(&[DiesAfterReading, SendsGarbage], Unknown),
             same(&[DiesAfterReading, GoesAway], Unknown),
@@ -119,6 +122,7 @@ pub static GROUPS: &[Group] = &[
             same(&[DiesBeforeReading, GoesAway], Unknown),
             same(&[Fails, Overloaded], Unknown),
             same(&[Fails, Unimplemented], Unknown),
+            same(&[AnswersByLaterContract, Overloaded], Unknown),
             same(&[SendsGarbage, Overloaded], Unknown),
         ],
     },
@@ -135,6 +139,7 @@ pub static GROUPS: &[Group] = &[
                 Unknown,
             ),
             differs(&[Fails, Creates], Created, Unknown),
+            differs(&[AnswersByLaterContract, Creates], Created, Unknown),
         ],
     },
     Group {
@@ -172,13 +177,15 @@ pub static CASES_OF_EACH: [CaseOfEach; 2] = [
             Invalid,
             Unavailable,
             Unknown,
+            Unknown,
+            Unknown,
         ],
         why: "Each user of a call has an outcome of its own.",
     },
     CaseOfEach {
         script: &[DiesAfterReading, AnswersEachItsOwn],
         outcomes: [
-            Created, Created, EmailTaken, IdConflict, Invalid, Unknown, Unknown,
+            Created, Created, EmailTaken, IdConflict, Invalid, Unknown, Unknown, Unknown, Unknown,
         ],
         why: "The lost attempt may have stored the user that is replayed now, and the one that is refused now.",
     },

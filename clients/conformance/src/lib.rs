@@ -9,6 +9,7 @@ mod attempts;
 mod cases;
 mod certificates;
 mod driver;
+mod later_contract;
 mod messages;
 mod outcome;
 mod report;

@@ -70,7 +70,8 @@ impl Outcome {
                 Some(Answer::Overloaded | Answer::Unimplemented) if may_be_written => Self::Unknown,
                 Some(Answer::Overloaded) => Self::Unavailable,
                 Some(Answer::Unimplemented) => Self::Unimplemented,
-                Some(Answer::Failed) | None => {
+                // What nobody can read may say that it was written.
+                Some(Answer::Failed | Answer::LaterOutcome | Answer::LaterResult) | None => {
                     may_be_written = true;
                     Self::Unknown
                 }

@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use users_rpc::transport;
 use users_rpc::users_capnp::{call_context, users};
 
-use crate::messages::{new_user, write_answer};
+use crate::messages::{new_user, write_answer, write_answers};
 use crate::{Answer, Attempts, NewUser, Step};
 
 /// Is part of each e-mail address, by which the bytes of a create are recognised.
@@ -232,8 +232,7 @@ impl users::Server for Connection {
         let user = [request.get_id()?, request.get_email()?, request.get_name()?];
         let users = vec![new_user(user)?];
         let answers = self.answers(users, request.get_context()?).await?;
-        write_answer(answers[0], user, results.get());
-        Ok(())
+        write_answer(answers[0], user, &mut results)
     }
 
     async fn create_users(
@@ -248,18 +247,6 @@ impl users::Server for Connection {
             .map(|new| new_user([new.get_id()?, new.get_email()?, new.get_name()?]))
             .collect::<Result<_, Error>>()?;
         let answers = self.answers(new, request.get_context()?).await?;
-        let mut list = results.get().init_results(users.len());
-        for ((i, new), answer) in (0..).zip(users.iter()).zip(answers.iter().cycle()) {
-            let mut result = list.reborrow().get(i);
-            match answer {
-                Answer::Overloaded => result.set_overloaded(()),
-                Answer::Failed => result.set_failed(()),
-                _ => {
-                    let user = [new.get_id()?, new.get_email()?, new.get_name()?];
-                    write_answer(*answer, user, result.init_done());
-                }
-            }
-        }
-        Ok(())
+        write_answers(answers, users, &mut results)
     }
 }

@@ -21,6 +21,8 @@ pub enum Step {
     Fails,
     /// Answers with the exception `unimplemented`.
     Unimplemented,
+    /// Answers what only a later contract has a member for.
+    AnswersByLaterContract,
     /// Never answers.
     Hangs,
     /// Answers with bytes that are no message.
@@ -44,6 +46,7 @@ impl Step {
             Self::Overloaded | Self::OverloadedInTheEnd => Some(&[Answer::Overloaded]),
             Self::Fails => Some(&[Answer::Failed]),
             Self::Unimplemented => Some(&[Answer::Unimplemented]),
+            Self::AnswersByLaterContract => Some(&[Answer::LaterOutcome]),
             Self::Hangs
             | Self::SendsGarbage
             | Self::DiesAfterReading
@@ -74,6 +77,10 @@ impl Step {
             ),
             Self::Fails => ("fails", "answers that the call failed"),
             Self::Unimplemented => ("unimplemented", "answers that it has no such method"),
+            Self::AnswersByLaterContract => (
+                "later-contract",
+                "answers with an outcome that only a later contract has",
+            ),
             Self::Hangs => ("hangs", "never answers"),
             Self::SendsGarbage => ("sends-garbage", "answers with bytes that are no message"),
             Self::DiesAfterReading => (

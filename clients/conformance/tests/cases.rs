@@ -83,7 +83,7 @@ fn reasons() -> String {
 }
 
 fn table_of_each() -> String {
-    let mut table = "| case | outcomes of seven users |\n| --- | --- |\n".to_owned();
+    let mut table = "| case | outcomes of nine users |\n| --- | --- |\n".to_owned();
     for case in &CASES_OF_EACH {
         let outcomes = case.outcomes.map(Outcome::word).join(" ");
         let _ = writeln!(table, "| `many-{}` | {outcomes} |", name_of(case.script));
