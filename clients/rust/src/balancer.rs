@@ -64,6 +64,13 @@ impl Balancer {
         !self.links.borrow().is_empty()
     }
 
+    /// The replicas that calls can be sent to, each as often as it has links.
+    #[cfg(test)]
+    pub fn linked(&self) -> Vec<std::net::SocketAddr> {
+        let links = self.links.borrow();
+        links.iter().map(|link| link.replica.addr).collect()
+    }
+
     /// The link for the next call. While there is none, waits for one until `deadline`; after a second
     /// without any, returns `None` at once.
     pub async fn pick(&self, deadline: Instant) -> Option<Rc<Link>> {

@@ -6,7 +6,8 @@ use super::call_invariants::{
     deadlines_hold, not_executed_is_true, refusals_are_told, replays_are_true, retries_are_limited,
 };
 use super::link_invariants::{
-    calls_succeed_in_the_end, dials_are_bounded, every_replica_is_used, silent_replica_is_avoided,
+    calls_succeed_in_the_end, dials_are_bounded, every_replica_has_one_link, every_replica_is_used,
+    silent_replica_is_avoided,
 };
 use super::trace::{CallId, CallRequest, ClientId, Event, Outcome, Phase, ReplicaId};
 
@@ -18,7 +19,7 @@ pub type Violation = String;
 type Check = fn(&RecordedStory) -> Result<(), Violation>;
 
 /// The invariants, and the check of each.
-const INVARIANTS: [(&str, Check); 9] = [
+const INVARIANTS: [(&str, Check); 10] = [
     ("retries stay within their limits", retries_are_limited),
     ("no call ends or is sent after its deadline", deadlines_hold),
     (
@@ -33,6 +34,10 @@ const INVARIANTS: [(&str, Check); 9] = [
     (
         "calls succeed once faults are over",
         calls_succeed_in_the_end,
+    ),
+    (
+        "every live replica has one link in the end, and no other has any",
+        every_replica_has_one_link,
     ),
     (
         "every live replica gets calls in the end",
@@ -104,6 +109,16 @@ impl<'a> RecordedStory<'a> {
             Event::CallEnded { call, outcome } => Some((*at, *call, *outcome)),
             _ => None,
         })
+    }
+
+    /// The replicas to which the names lead in the end.
+    pub fn live(&self) -> &[ReplicaId] {
+        let mut latest_first = self.events.iter().rev();
+        let live = latest_first.find_map(|(_, event)| match event {
+            Event::AddressesChanged(replicas) => Some(replicas),
+            _ => None,
+        });
+        live.map_or(&[], Vec::as_slice)
     }
 
     /// When a phase begins.

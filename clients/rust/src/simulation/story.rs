@@ -105,6 +105,7 @@ impl Story {
             .await;
 
         self.trace.record(Event::Phase(Phase::Recovered));
+        self.record_links();
         let calls = u32::try_from(SPREAD_CALLS * self.world.listed().len()).unwrap();
         self.call_steadily(SPREAD_GAP * calls, SPREAD_GAP).await;
 
@@ -114,6 +115,19 @@ impl Story {
             call.await.unwrap();
         }
         sleep(AFTERMATH).await;
+    }
+
+    fn record_links(&self) {
+        let routes = self.world.routes();
+        let replica_at = |addr| routes.iter().find(|route| route.addr == addr);
+        for (client, of) in self.clients.iter().enumerate() {
+            let linked = of.0.balancer.linked().into_iter();
+            let mut replicas: Vec<_> = linked
+                .map(|addr| replica_at(addr).unwrap().replica)
+                .collect();
+            replicas.sort_unstable();
+            self.trace.record(Event::Linked { client, replicas });
+        }
     }
 
     fn random_ms(&self, range: std::ops::Range<u64>) -> Duration {

@@ -21,6 +21,11 @@ pub enum Event {
     AddressesChanged(Vec<ReplicaId>),
     /// A link has come up, was lost or no longer serves.
     LinkChanged,
+    /// A client can send calls to these replicas, to each over as many links as it is named.
+    Linked {
+        client: ClientId,
+        replicas: Vec<ReplicaId>,
+    },
     /// A client dials a replica.
     Dialled(ReplicaId),
     CallBegun {
