@@ -132,7 +132,7 @@ pub fn withstand_flood_on_hung_database(count: u32, message: impl Fn(u32) -> Vec
 }
 
 /// Fills in a user to create, with so many bytes of text that the service does not look at.
-fn fill_in(call: call::Builder, number: u32, padding: usize) {
+pub fn fill_in(call: call::Builder, number: u32, padding: usize) {
     let content = call.init_params().init_content();
     let mut user: create_user_request::Builder = content.init_as();
     user.set_email(format!("hostile{number}@example.com"));

@@ -1,8 +1,10 @@
 //! Peers that mean no good: they cost bounded memory, and nobody else's requests.
 
+mod answers;
 mod calls;
 mod connections;
 mod directories;
+mod forbidden_calls;
 mod many_users;
 mod memory;
 mod messages;

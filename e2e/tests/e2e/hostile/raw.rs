@@ -100,8 +100,18 @@ pub fn release(capability: u32) -> Vec<u8> {
 
 /// Reads until the answer to a question comes, and returns what `read` makes of its payload.
 pub fn answer<T>(stream: &mut TcpStream, question: u32, read: impl Fn(payload::Reader) -> T) -> T {
+    answer_and_size(stream, question, read).0
+}
+
+/// The same, and the bytes of the answer's message.
+pub fn answer_and_size<T>(
+    stream: &mut TcpStream,
+    question: u32,
+    read: impl Fn(payload::Reader) -> T,
+) -> (T, usize) {
     loop {
         let message = capnp::serialize::read_message(&mut *stream, ReaderOptions::new()).unwrap();
+        let size = message.size_in_words() * 8;
         let message: message::Reader = message.get_root().unwrap();
         if let message::Return(Ok(answer)) = message.which().unwrap()
             && answer.get_answer_id() == question
@@ -109,7 +119,7 @@ pub fn answer<T>(stream: &mut TcpStream, question: u32, read: impl Fn(payload::R
             let Ok(return_::Results(payload)) = answer.which() else {
                 panic!("question {question} has no results");
             };
-            return read(payload.unwrap());
+            return (read(payload.unwrap()), size);
         }
     }
 }
