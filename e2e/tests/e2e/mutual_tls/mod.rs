@@ -7,6 +7,7 @@ mod rotation;
 
 use std::io::Read as _;
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::UNIX_EPOCH;
 
 use capnp::ErrorKind;
@@ -85,6 +86,36 @@ fn caller_without_a_valid_certificate_gets_nothing() {
     assert_eq!(system.rows(), 0);
     // A bad caller costs nobody else anything.
     assert_eq!(system.http.create("jane@example.com", "Jane").status, 201);
+}
+
+/// Makes a handshake by curl, in this version of TLS only. Returns curl's account of it, and whether it was finished.
+fn shake_hands(system: &System, caller: &TlsFiles, version: &str) -> (String, bool) {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--max-time", "20"]);
+    curl.args(["--tls-max", version, &format!("--tlsv{version}")]);
+    curl.args(["--cacert", &caller.ca, "--cert", &caller.cert]);
+    curl.args(["--key", &caller.key]);
+    // Seconds until the end of the handshake, and none if there is no end.
+    curl.args(["--write-out", "%{time_appconnect}"]);
+    let url = format!("https://localhost:{}/", system.users_addr.port());
+    let output = curl.arg(url).output().unwrap();
+    let seconds: f64 = String::from_utf8(output.stdout).unwrap().parse().unwrap();
+    let account = String::from_utf8(output.stderr).unwrap();
+    (account, seconds > 0.0)
+}
+
+#[test]
+fn caller_that_speaks_only_tls_1_2_is_told_that_it_is_the_wrong_version() {
+    let certificates = Certificates::new();
+    let system = system(&certificates);
+    let caller = certificates.issue("caller");
+
+    let (refused, was_old_finished) = shake_hands(&system, &caller, "1.2");
+    let (_, was_new_finished) = shake_hands(&system, &caller, "1.3");
+
+    assert!(refused.contains("alert protocol version"), "{refused}");
+    assert!(!was_old_finished);
+    assert!(was_new_finished);
 }
 
 #[test]
