@@ -165,3 +165,6 @@ impl TlsStream for DatabaseStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,3 +89,6 @@ pub fn warn_unless_durable(client: &mut Client) -> Result<(), postgres::Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@ mod connector;
 mod durability;
 mod roles;
 mod ssl_options;
+#[cfg(test)]
+mod testing;
 mod time_limit;
 mod url;
 
@@ -70,5 +72,20 @@ impl Database {
     /// How a pool connects.
     pub fn connection_manager(&self) -> ConnectionManager {
         PostgresConnectionManager::new(self.config.clone(), self.connector.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::database;
+
+    #[test]
+    fn database_is_told_by_the_server_and_the_role_of_its_url() {
+        let named = database("postgres://jane:hunter2@h:5433/users");
+        let nameless = database("host=h dbname=users");
+
+        assert_eq!(named.server(), "h:5433/users");
+        assert_eq!(named.role(), Some("jane"));
+        assert_eq!(nameless.role(), None);
     }
 }

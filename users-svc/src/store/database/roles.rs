@@ -79,3 +79,6 @@ pub fn warn_if_excessive(client: &mut Client) -> Result<(), postgres::Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

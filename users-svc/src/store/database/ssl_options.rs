@@ -75,10 +75,10 @@ impl Options {
             .any(|scheme| text.starts_with(scheme));
         let (before, written, separator) = if is_url {
             // As the driver does: the credentials end at the first @, wherever it is.
-            let host = text.find('@').map_or(0, |at| at + 1);
-            let end = text[host..]
+            let credentials_end = text.find('@').unwrap_or(0);
+            let end = text[credentials_end..]
                 .find('?')
-                .map_or(text.len(), |at| host + at + 1);
+                .map_or(text.len(), |at| credentials_end + at + 1);
             let (before, query) = text.split_at(end);
             (before, url_parameters(query), "&")
         } else {

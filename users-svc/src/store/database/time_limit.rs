@@ -91,3 +91,6 @@ impl AsyncWrite for TimedStream {
         Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;
