@@ -10,8 +10,8 @@ pub fn is_wanted() -> bool {
     env::var_os("THROUGH_PGBOUNCER").is_some()
 }
 
-/// The database of `url` through pgbouncer.
-pub fn in_front_of(url: &str) -> String {
+/// The database of `url` through pgbouncer, for a service that gives statements so much time.
+pub fn in_front_of(url: &str, timeout: Duration) -> String {
     // postgres://user:password@host:port/database
     let (credentials, place) = url.rsplit_once('@').unwrap();
     let (addr, database) = place.split_once('/').unwrap();
@@ -19,7 +19,8 @@ pub fn in_front_of(url: &str) -> String {
     // Limits that the service asks for at the start of a session do not reach the server's sessions. So they
     // are set as docs/OPERATIONS.md asks.
     if let Ok(mut sql) = postgres::Client::connect(url, postgres::NoTls) {
-        for limit in ["statement_timeout = 1500", "lock_timeout = 10"] {
+        let of_statement = format!("statement_timeout = {}", timeout.as_millis());
+        for limit in [&of_statement, "lock_timeout = 10"] {
             sql.batch_execute(&format!("ALTER DATABASE \"{database}\" SET {limit}"))
                 .unwrap();
         }

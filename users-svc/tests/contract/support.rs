@@ -69,7 +69,7 @@ impl Service {
             let pooled = ["--database-prepared-statements", "false"];
             let rest = options.strip_prefix(&MIGRATE).unwrap_or(options);
             config(
-                &crate::pgbouncer::in_front_of(url),
+                &crate::pgbouncer::in_front_of(url, config(url, options).database_timeout),
                 &[&pooled, rest].concat(),
             )
         } else {
