@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{fs, iter, thread};
+use std::{fs, thread};
 
 use anyhow::{Context as _, bail, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -126,18 +126,17 @@ pub fn find(data: &Path) -> Option<Pid> {
     Some(Pid::from_raw(pid.parse().ok()?)).filter(|_| ours)
 }
 
-/// Sends a signal to every process of the server that runs on `data`, as a machine that hangs would stop them all.
-/// Only Linux tells which these are.
+/// Sends a signal to every process of the server that runs on `data`. Only Linux tells which these are.
 pub fn signal_all(data: &Path, signal: Signal) {
     let Some(first) = find(data) else { return };
+    // Before its children are counted: when it is stopped, it makes no more of them.
+    let _ = kill(first, signal);
     let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
-    let children = children.unwrap_or_default();
-    let children = children
-        .split_whitespace()
-        .filter_map(|pid| pid.parse().ok());
-    for pid in iter::once(first).chain(children.map(Pid::from_raw)) {
-        // It may have ended meanwhile.
-        let _ = kill(pid, signal);
+    for child in children.unwrap_or_default().split_whitespace() {
+        if let Ok(pid) = child.parse() {
+            // It may have ended meanwhile.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
     }
 }
 

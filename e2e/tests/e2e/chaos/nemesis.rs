@@ -130,7 +130,7 @@ fn restart_postgres(world: &World, rng: &mut Rng) {
     server.start_again().unwrap();
 }
 
-/// The machine of the server hangs for a while.
+/// All processes of the server stand still for a while.
 fn freeze_postgres(world: &World, rng: &mut Rng) {
     let server = world.server.lock().unwrap();
     server.signal_all(Signal::SIGSTOP);
