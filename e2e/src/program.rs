@@ -114,6 +114,13 @@ impl Program {
         }
     }
 
+    /// Fails if it has ended.
+    pub fn assert_runs(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            panic!("it has ended by itself, {status}:\n{}", self.output());
+        }
+    }
+
     /// Waits until it ends.
     pub fn ended(&mut self) -> ExitStatus {
         let end = Instant::now() + Duration::from_secs(30);

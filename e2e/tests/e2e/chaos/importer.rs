@@ -46,6 +46,12 @@ pub fn run(world: &World, mut rng: Rng, stop: &AtomicBool) -> Imported {
                 .violations
                 .push(format!("an import that did not store its rows: {report}"));
         }
+        // What it learns of rows that it may have stored itself, it counts as created.
+        if kills == 0 && count("replayed") > 0 {
+            imported.violations.push(format!(
+                "an import that was told of rows it had stored that nothing was written: {report}"
+            ));
+        }
         imported.kills += kills;
         imported.creates.extend(rows.iter().map(|row| Event {
             begin,

@@ -1,8 +1,8 @@
 //! Everything that runs in a chaos test, with a proxy on every link.
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use std::{process::Command, thread};
 
@@ -87,9 +87,13 @@ impl World {
         world
     }
 
+    /// Waits until all programs are ready, none of which may have ended by itself.
     pub fn wait_until_ready(&self) {
         for http in &self.https {
             http.wait_until_ready();
+        }
+        for service in self.users.iter().chain(&self.gateways) {
+            drop(service.running());
         }
     }
 
@@ -204,7 +208,7 @@ impl Service {
 
     /// Ends it with `signal`, and starts it again.
     pub fn restart(&self, signal: Signal) {
-        let mut program = self.program.lock().unwrap();
+        let mut program = self.running();
         program.signal(signal);
         program.ended();
         *program = run(self.name, &self.settings);
@@ -212,9 +216,17 @@ impl Service {
 
     /// Stops it in its tracks for a while.
     pub fn freeze(&self, time: Duration) {
-        self.program.lock().unwrap().signal(Signal::SIGSTOP);
+        let program = self.running();
+        program.signal(Signal::SIGSTOP);
         thread::sleep(time);
-        self.program.lock().unwrap().signal(Signal::SIGCONT);
+        program.signal(Signal::SIGCONT);
+    }
+
+    /// The program, which has not ended by itself, whatever happened around it.
+    fn running(&self) -> MutexGuard<'_, Program> {
+        let mut program = self.program.lock().unwrap();
+        program.assert_runs();
+        program
     }
 }
 
