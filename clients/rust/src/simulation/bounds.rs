@@ -24,6 +24,11 @@ pub const SPREAD_GAP: Duration = STAY_FOR.saturating_add(Duration::from_millis(5
 /// took longer than the pause.
 pub const SPREAD_CALLS: usize = 2;
 
+/// The pause between calls that come together, and how many of a client: all of them within the time for which calls
+/// stay with a replica, and no more than stay there however busy it is.
+pub const COMPANY_GAP: Duration = Duration::from_millis(1);
+pub const COMPANY: u32 = 16;
+
 /// Until a replica that falls silent gets no more calls, from the first call that it should have answered: an answer
 /// on its way may still come.
 pub const AVOIDED_AFTER: Duration = SILENT_AFTER.saturating_add(MAX_LATENCY);

@@ -6,8 +6,8 @@ use super::call_invariants::{
     deadlines_hold, not_executed_is_true, refusals_are_told, replays_are_true, retries_are_limited,
 };
 use super::link_invariants::{
-    calls_succeed_in_the_end, dials_are_bounded, every_replica_has_one_link, every_replica_is_used,
-    silent_replica_is_avoided,
+    calls_succeed_in_the_end, calls_that_come_together_stay_together, dials_are_bounded,
+    every_replica_has_one_link, every_replica_is_used, silent_replica_is_avoided,
 };
 use super::trace::{CallId, CallRequest, ClientId, Event, Outcome, Phase, ReplicaId};
 
@@ -19,7 +19,7 @@ pub type Violation = String;
 type Check = fn(&RecordedStory) -> Result<(), Violation>;
 
 /// The invariants, and the check of each.
-const INVARIANTS: [(&str, Check); 10] = [
+pub const INVARIANTS: [(&str, Check); 11] = [
     ("retries stay within their limits", retries_are_limited),
     ("no call ends or is sent after its deadline", deadlines_hold),
     (
@@ -42,6 +42,10 @@ const INVARIANTS: [(&str, Check); 10] = [
     (
         "every live replica gets calls in the end",
         every_replica_is_used,
+    ),
+    (
+        "calls that come together go to one replica",
+        calls_that_come_together_stay_together,
     ),
     ("attempts to connect are bounded", dials_are_bounded),
     ("a silent replica is avoided", silent_replica_is_avoided),

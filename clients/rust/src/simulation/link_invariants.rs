@@ -1,12 +1,12 @@
-//! The invariants of links: replicas are found again after faults, linked once, used alike, avoided when they are
-//! silent, and not dialled too often.
+//! The invariants of links: replicas are found again after faults, linked once, used in turn by calls that come alone
+//! and one at a time by those that come together, avoided when they are silent, and not dialled too often.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::bounds::{AVOIDED_AFTER, most_dials, quiet_dials};
 use super::invariants::{Call, RecordedStory, Violation, holds};
-use super::trace::{Event, Outcome, Phase, ReplicaId};
+use super::trace::{ClientId, Event, Outcome, Phase, ReplicaId};
 
 fn succeeds(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Stored | Outcome::Replayed | Outcome::Read)
@@ -40,12 +40,13 @@ pub fn every_replica_has_one_link(story: &RecordedStory) -> Result<(), Violation
     Ok(())
 }
 
-/// By each client, between the end of recovery and the next fault.
+/// By each client, between the end of recovery and the calls that come together.
 pub fn every_replica_is_used(story: &RecordedStory) -> Result<(), Violation> {
     let Some(from) = story.phase(|phase| *phase == Phase::Recovered) else {
         return Ok(());
     };
-    let until = story.phase(|phase| matches!(phase, Phase::OneSilent(_) | Phase::End));
+    let until =
+        story.phase(|phase| !matches!(phase, Phase::Faults | Phase::Calm | Phase::Recovered));
     let used: BTreeSet<_> = story
         .attempts()
         .filter(|(at, ..)| *at >= from && until.is_none_or(|until| *at <= until))
@@ -56,6 +57,25 @@ pub fn every_replica_is_used(story: &RecordedStory) -> Result<(), Violation> {
             let is_used = used.contains(&(client, *replica));
             holds(is_used, || {
                 format!("client {client} does not use replica {replica}")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Those of a client that come within the time for which calls stay with a replica.
+pub fn calls_that_come_together_stay_together(story: &RecordedStory) -> Result<(), Violation> {
+    let Some(from) = story.phase(|phase| *phase == Phase::Together) else {
+        return Ok(());
+    };
+    let until = story.phase(|phase| matches!(phase, Phase::OneSilent(_) | Phase::End));
+    let mut used: BTreeMap<ClientId, ReplicaId> = BTreeMap::new();
+    for (at, call, replica) in story.attempts() {
+        if at >= from && until.is_none_or(|until| at < until) {
+            let client = story.calls[call].client;
+            let first = *used.entry(client).or_insert(replica);
+            holds(replica == first, || {
+                format!("call {call} goes to replica {replica} at {at:?}, the first one to {first}")
             })?;
         }
     }

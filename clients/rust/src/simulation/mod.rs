@@ -19,5 +19,6 @@ mod tests;
 mod trace;
 mod wire_tap;
 mod world;
+mod wrong_traces;
 
 pub use network::SimulatedDial;

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use super::bounds::{RECOVERY, SILENCE, SPREAD_CALLS, SPREAD_GAP};
+use super::bounds::{COMPANY, COMPANY_GAP, RECOVERY, SILENCE, SPREAD_CALLS, SPREAD_GAP};
 use super::call::make_call;
 use super::network::SimulatedDial;
 use super::trace::{Behaviour, CallRequest, ClientId, Event, Fault, Phase, Trace};
@@ -108,6 +108,13 @@ impl Story {
         self.record_links();
         let calls = u32::try_from(SPREAD_CALLS * self.world.listed().len()).unwrap();
         self.call_steadily(SPREAD_GAP * calls, SPREAD_GAP).await;
+
+        // A link that replaces another in between would be the less busy one.
+        if !self.links_expire {
+            self.trace.record(Event::Phase(Phase::Together));
+            self.call_steadily(COMPANY_GAP * COMPANY, COMPANY_GAP).await;
+            sleep(SPREAD_GAP).await;
+        }
 
         self.silence_one().await;
         self.trace.record(Event::Phase(Phase::End));

@@ -64,6 +64,8 @@ pub enum Phase {
     Calm,
     /// Every replica whose address is known must be linked by now.
     Recovered,
+    /// Calls come together.
+    Together,
     /// One replica stops answering, and all others are well.
     OneSilent(ReplicaId),
     /// It answers again, and no more calls are made.
