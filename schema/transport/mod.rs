@@ -17,6 +17,7 @@ mod peer_memory;
 mod question;
 mod reader;
 mod small_messages;
+mod table;
 mod writer;
 
 use std::{io, rc::Rc};

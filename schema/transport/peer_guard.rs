@@ -1,8 +1,8 @@
 //! What one peer has a service hold in memory, and when it may send more.
 //!
 //! capnp-rpc 0.27 keeps whatever a peer leaves open: questions without a `Finish` for their answer, and for
-//! ever those whose `Finish` comes before their answer. A client needs no guard, because it chooses the
-//! service that it connects to.
+//! ever those whose `Finish` comes before their answer. Its tables never shrink. A client needs no guard,
+//! because it chooses the service that it connects to.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, hash_map::Entry};
@@ -22,6 +22,7 @@ use super::options::{
 };
 use super::peer_memory::PeerMemory;
 use super::question::Question;
+use super::table::Table;
 use super::writer::SendQueue;
 
 /// The guard of one connection. It counts, pauses reading, and says when the connection should drain.
@@ -32,9 +33,11 @@ pub struct PeerGuard {
     /// By the peer's ids.
     questions: RefCell<HashMap<u32, Question>>,
     exports: RefCell<Exports>,
+    question_table: Table,
+    export_table: Table,
     /// Bytes that all questions and exports hold.
     open: Cell<usize>,
-    /// Those of `open` that only the peer can have released.
+    /// Those of `open` that only the peer can have released. The tables come on top.
     kept: Cell<usize>,
     /// `kept` has exceeded its limit.
     exceeded: Notify,
@@ -58,6 +61,8 @@ impl PeerGuard {
             reported: Cell::default(),
             questions: RefCell::default(),
             exports: RefCell::default(),
+            question_table: Table::default(),
+            export_table: Table::default(),
             open: Cell::default(),
             kept: Cell::default(),
             exceeded: Notify::new(),
@@ -126,9 +131,14 @@ impl PeerGuard {
 
     /// Tells the process what this peer holds, and returns it.
     fn report(&self) -> usize {
-        let held = self.open.get() + self.incoming.bytes() + self.queue.len();
+        let held = self.open.get() + self.tables() + self.incoming.bytes() + self.queue.len();
         self.memory.change(self.reported.replace(held), held);
         held
+    }
+
+    /// Bytes of tables that are kept for nothing.
+    fn tables(&self) -> usize {
+        self.question_table.unused() + self.export_table.unused()
     }
 
     /// Runs a handshake to its end, which must come within the time for the first message.
@@ -199,7 +209,7 @@ impl PeerGuard {
     }
 
     fn check_kept(&self) {
-        if self.kept.get() > MIN_SHARE.max(self.memory.share() / 4 * 3) {
+        if self.kept.get() + self.tables() > MIN_SHARE.max(self.memory.share() / 4 * 3) {
             self.exceeded.notify_one();
         }
     }
@@ -235,6 +245,7 @@ impl PeerGuard {
             return Err(Error::failed("a question's id is already in use".into()));
         };
         self.open.set(self.open.get() + question.cost);
+        self.question_table.add(1);
         entry.insert(question);
         Ok(())
     }
@@ -279,6 +290,7 @@ impl PeerGuard {
     /// Takes note that the peer needs `count` references to a capability no more.
     pub(super) fn on_release(&self, export: u32, count: u32) {
         if self.exports.borrow_mut().release(export, count) {
+            self.export_table.remove_one();
             self.open.set(self.open.get() - EXPORT_COST);
             self.kept.set(self.kept.get() - EXPORT_COST);
             self.report();
@@ -286,6 +298,7 @@ impl PeerGuard {
     }
 
     fn hold_exports(&self, count: usize) {
+        self.export_table.add(count);
         self.open.set(self.open.get() + count * EXPORT_COST);
         self.kept.set(self.kept.get() + count * EXPORT_COST);
     }
@@ -302,6 +315,7 @@ impl PeerGuard {
 
         if question.is_answered && question.is_finished {
             entry.remove();
+            self.question_table.remove_one();
         } else {
             self.open.set(self.open.get() + question.cost);
             self.kept.set(self.kept.get() + question.kept());

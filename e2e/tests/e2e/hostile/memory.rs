@@ -183,15 +183,21 @@ fn passed_capabilities_cost_bounded_memory() {
 }
 
 #[test]
-fn directories_that_are_never_released_cost_bounded_memory() {
+fn directories_that_are_never_released_end_their_connection_before_they_fill_the_memory() {
     // Each is finished when it has been answered: sooner would take the question back.
     const BEHIND: u32 = 100;
-    withstand_flood(1_000_000, |question| {
-        let mut messages = call(question, BOOTSTRAP, DIRECTORY, |_| ());
-        if question > BEHIND {
-            messages.extend(finish_and_keep(question - BEHIND));
-        }
-        messages
+    let system = System::start();
+    withstand(&system, MAX_GROWTH, MAX_DELAY, |addr| {
+        let mut peer = connect(addr);
+        let answers = discard_answers(&peer);
+        flood(&mut peer, 1_000_000, |question| {
+            let mut messages = call(question, BOOTSTRAP, DIRECTORY, |_| ());
+            if question > BEHIND {
+                messages.extend(finish_and_keep(question - BEHIND));
+            }
+            messages
+        });
+        eventually("the connection ends", || answers.is_finished());
     });
 }
 
@@ -277,6 +283,22 @@ fn peers_that_all_hold_what_they_may_cost_bounded_memory_together() {
             let mut peer = connect(addr);
             discard_answers(&peer);
             flood(&mut peer, 5_000, bootstrap);
+            peer
+        };
+        (0..200).map(peer).collect::<Vec<_>>()
+    });
+}
+
+#[test]
+fn peers_that_finish_all_they_asked_and_stay_cost_bounded_memory_together() {
+    let system = System::start();
+    withstand(&system, MAX_TOTAL_GROWTH, MAX_DELAY_IN_CROWD, |addr| {
+        // The tables of each keep their size: without the common limit, 200 times 1.7 MB.
+        let peer = |_| {
+            let mut peer = connect(addr);
+            discard_answers(&peer);
+            flood(&mut peer, 4_000, bootstrap);
+            flood(&mut peer, 4_000, finish);
             peer
         };
         (0..200).map(peer).collect::<Vec<_>>()

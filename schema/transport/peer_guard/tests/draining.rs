@@ -90,6 +90,30 @@ fn peer_that_gives_back_what_it_keeps_is_never_drained() {
 }
 
 #[test]
+fn peer_that_gives_back_much_at_once_is_drained_when_others_need_what_its_tables_keep() {
+    block_on(async {
+        let [questions, exports] = [Peer::among_others(), Peer::among_others()];
+        for id in 0..2 * MAX_KEPT {
+            questions.asks(id);
+        }
+        exports.asks(0);
+        exports.is_answered(0, &(0..2 * MAX_KEPT).collect::<Vec<_>>());
+        assert!(exports.is_to_be_drained() && !questions.is_to_be_drained());
+
+        for id in 0..2 * MAX_KEPT {
+            questions.is_answered(id, &[]);
+            questions.guard.on_finish(id, true);
+        }
+        exports.guard.on_finish(0, true);
+
+        // Half of it is any peer's, and one entry more is too much.
+        for peer in [questions, exports] {
+            assert_eq!(peer.guard.tables(), MIN_SHARE);
+        }
+    });
+}
+
+#[test]
 fn capabilities_count_as_kept_until_they_are_released() {
     block_on(async {
         let peer = Peer::among_others();
