@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use std::{io, mem, pin::Pin, rc::Rc};
 
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio::{sync::Notify, task::yield_now};
+use tokio::{sync::Notify, task::yield_now, time::sleep};
 
-use super::options::SEND_QUEUE_KEPT;
+use super::options::{SEND_QUEUE_KEPT, STALL_TIMEOUT};
 
 /// The bytes of a connection that are not yet handed to its socket.
 #[derive(Default)]
@@ -23,14 +23,24 @@ pub struct SendQueue {
     has_failed: Cell<bool>,
     /// The queue has become non-empty, or is finished.
     changed: Notify,
+    /// The same of the end only.
+    finished: Notify,
     /// Something that the peer had this end hold has been released.
     pub released: Notify,
 }
 
 impl SendQueue {
-    /// Sends the queue until the RPC system has ended and the queue is empty.
+    /// Sends the queue until the RPC system has ended and the queue is empty. A peer that does not read has a limited
+    /// time for the rest.
     pub async fn send(self: Rc<Self>, socket: impl AsyncWrite + Unpin) -> io::Result<()> {
-        let sent = self.send_until_finished(socket).await;
+        let overdue = async {
+            self.finished.notified().await;
+            sleep(STALL_TIMEOUT).await;
+        };
+        let sent = tokio::select! {
+            sent = self.send_until_finished(socket) => sent,
+            () = overdue => Err(io::ErrorKind::TimedOut.into()),
+        };
         if sent.is_err() {
             self.has_failed.set(true);
             drop(self.unsent.take());
@@ -99,13 +109,16 @@ impl Drop for CoalescingWriter {
     fn drop(&mut self) {
         self.0.is_finished.set(true);
         self.0.changed.notify_one();
+        self.0.finished.notify_one();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use futures::AsyncWriteExt as _;
-    use tokio::{runtime::LocalRuntime, task::spawn_local};
+    use tokio::io::duplex;
+    use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+    use tokio::{task::spawn_local, time::Instant};
 
     use super::*;
 
@@ -147,6 +160,27 @@ mod tests {
 
             sending.await.unwrap().unwrap();
             assert_eq!(socket.0.get(), 1);
+        });
+    }
+
+    #[test]
+    fn peer_that_does_not_read_the_rest_is_left_when_its_time_is_over() {
+        let mut builder = Builder::new_current_thread();
+        let builder = builder.enable_time().start_paused(true);
+        let runtime = builder.build_local(LocalOptions::default()).unwrap();
+        runtime.block_on(async {
+            let (queue, (socket, _peer)) = (Rc::<SendQueue>::default(), duplex(8));
+            let sending = spawn_local(queue.clone().send(socket));
+            let mut writer = CoalescingWriter(queue.clone());
+            writer.write_all(b"more than fits").await.unwrap();
+            let begin = Instant::now();
+
+            drop(writer);
+
+            let error = sending.await.unwrap().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert_eq!(begin.elapsed(), STALL_TIMEOUT);
+            assert_eq!(queue.len(), 0);
         });
     }
 }
