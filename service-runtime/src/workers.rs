@@ -7,7 +7,7 @@ use ::metrics::{describe_gauge, gauge};
 use anyhow::{Context as _, anyhow};
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::runtime::{Builder, LocalRuntime};
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tokio::time::{sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -19,6 +19,10 @@ pub use crate::limits::raise_open_files_limit;
 /// Connections that can wait to be accepted, as far as the kernel allows (Linux: `net.core.somaxconn`).
 /// Of a burst, those that find it full try again after a second.
 const MAX_BACKLOG: u16 = 4096;
+
+/// How long a thread of a worker's blocking pool stays without work: for ever. When the system refuses a new thread for
+/// a moment, tokio panics if there is none, and is content to wait if there is one.
+const BLOCKING_THREAD_LIFE: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// The work of one thread. A worker is made on its thread and never leaves it.
 pub trait Worker: 'static {
@@ -162,7 +166,10 @@ fn work<W: Worker>(
 ) -> anyhow::Result<()> {
     // A worker that fails takes the process down instead of leaving it half alive.
     let stop_all = shutdown.clone().drop_guard();
-    let runtime = LocalRuntime::new()?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .thread_keep_alive(BLOCKING_THREAD_LIFE)
+        .build_local(LocalOptions::default())?;
     runtime.block_on(async {
         let worker = Rc::new(make());
         let connections = TaskTracker::new();

@@ -6,7 +6,7 @@ use futures::future::OptionFuture;
 use service_runtime::{logging::one_line, throttle::Throttle, workers::Worker};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::task::{spawn_local, yield_now};
+use tokio::task::{spawn_blocking, spawn_local, yield_now};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use users_rpc::transport::{self, PeerGuard};
@@ -44,6 +44,8 @@ struct PeerConnection {
 impl UsersWorker {
     /// Makes the worker of this thread, inside its runtime.
     pub fn new(admission: Admission, mutual_tls: Option<MutualTls>, queues: &Queues) -> Self {
+        // If there can be no thread for the batches, the service is to fail now, and not at its first call.
+        spawn_blocking(|| ());
         Self {
             admission,
             mutual_tls,
