@@ -14,9 +14,14 @@ use crate::claim::Claim;
 /// lets one slow commit hold up everybody; shorter splits batches for nothing.
 pub const SLOW_BATCH: Duration = Duration::from_millis(10);
 
+/// Calls that wait until the queue looks whether their callers still do. Each look costs as much as that many calls.
+const MIN_FULL_LOOK: usize = 1024;
+
 /// The calls that wait, and how many batches run.
 pub struct Queue<Q, A> {
     waiting: VecDeque<Job<Q, A>>,
+    /// How many have to wait for the next look at all of them.
+    full_look_at: usize,
     max_batch: usize,
     max_running: usize,
     running: usize,
@@ -45,6 +50,7 @@ impl<Q, A> Queue<Q, A> {
     pub fn new(max_batch: usize, max_running: usize) -> Self {
         Self {
             waiting: VecDeque::new(),
+            full_look_at: MIN_FULL_LOOK,
             max_batch,
             max_running,
             running: 0,
@@ -57,8 +63,13 @@ impl<Q, A> Queue<Q, A> {
         self.waiting.len()
     }
 
-    /// Lets a call wait.
+    /// Lets a call wait. Those that wait for nothing any more are dropped before they are more than the others.
     pub fn push(&mut self, job: Job<Q, A>) {
+        if self.waiting.len() >= self.full_look_at {
+            let now = job.queued_at;
+            self.waiting.retain(|job| !job.is_expired(now));
+            self.full_look_at = MIN_FULL_LOOK.max(2 * self.waiting.len());
+        }
         self.waiting.push_back(job);
     }
 

@@ -243,6 +243,36 @@ fn no_batch_starts_for_a_call_that_is_given_up() {
 }
 
 #[test]
+fn calls_that_are_given_up_do_not_pile_up_behind_one_that_waits() {
+    block_on(async {
+        let (group_commit, _batches, _gate) = gated(1);
+        let handle = Rc::new(Handle::new(group_commit.clone()));
+        let submit = |query| Box::pin(handle.submit(query, in_a_minute(), TraceContext::fresh()));
+        let mut first = submit(0);
+        assert!(futures::poll!(&mut first).is_pending());
+        let mut waiting = submit(1);
+
+        for query in 2..10_000 {
+            let mut given_up = submit(query);
+            assert!(futures::poll!(&mut given_up).is_pending());
+            if query == 5_000 {
+                assert!(futures::poll!(&mut waiting).is_pending());
+            }
+        }
+
+        // The two that wait are among them.
+        let mut queue = group_commit.queue.lock();
+        assert!(queue.waiting() <= 1024, "{}", queue.waiting());
+        let mut running = queue.start_batch(Instant::now()).unwrap();
+        let taken = queue.take(&mut running, Instant::now());
+        assert_eq!(
+            taken.iter().map(|(query, _)| *query).collect::<Vec<_>>(),
+            [0, 1]
+        );
+    });
+}
+
+#[test]
 fn query_of_a_call_that_is_given_up_is_not_kept() {
     block_on(async {
         let group_commit = GroupCommit::new("test", 4, 0, |take: Take<Arc<()>>| {
