@@ -39,7 +39,8 @@
 # the connection. Text is UTF-8. In a create, text that is not is a fault of its field.
 #
 # A message that is too long ends the connection, and with it every other call on it. So bound what you
-# send: our clients send at most 96 KiB of text in a request, and split what one `createUsers` cannot carry.
+# send: our clients send at most 96 KiB of text in a request, and those in Rust and Python spread many users
+# over several calls of `createUsers`.
 #
 # Evolution. Add fields to structs, methods with the next number, and members to unions; callers must treat
 # a member that they do not know as `failed`. Never renumber, retype, reuse or remove. A field that is not
@@ -131,7 +132,7 @@ struct FieldError {
 
 struct CreateUserRequest {
   id @0 :Text;
-  # The new user's id, a UUID that the caller picks, in the form of 36 characters and not all zeros. It makes
+  # The new user's id, a UUID that the caller picks, in its 36-character form, and not the nil UUID. It makes
   # the call safe to repeat: creating again with the same id, email and name is a replay, with the same answer
   # and no second row. Empty: the service mints a UUIDv7, and the call is not safe to repeat.
 
@@ -141,7 +142,7 @@ struct CreateUserRequest {
 
   name @2 :Text;
   # 1 to 200 characters after trimming, none of them a control character, a line separator, or a character that
-  # changes the direction of text.
+  # embeds, overrides or isolates a direction of text.
 
   context @3 :CallContext;
 }
