@@ -1,5 +1,6 @@
 //! Two threads that meet in the group commit, in every order that there is.
 
+use std::env;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,12 +16,16 @@ use crate::claim::{Claim, Unclaimed};
 use crate::outcome::CallFailure;
 use crate::sync::{explored, now, spawn_blocking};
 
-/// Runs `schedule` in every order.
-fn run_all(schedule: impl Fn() + Send + Sync + 'static) {
-    run(DfsScheduler::new(None, false), move || {
+/// Runs `schedule` in every order, of which there are so many.
+fn run_all(orders: usize, schedule: impl Fn() + Send + Sync + 'static) {
+    let count = run(DfsScheduler::new(None, false), move || {
         explored::begin();
         schedule();
     });
+    assert!(
+        count == orders || env::var("SCHEDULE").is_ok(),
+        "{count} orders"
+    );
 }
 
 type Executed = Arc<Mutex<Vec<u32>>>;
@@ -65,7 +70,7 @@ fn push(group_commit: &GroupCommit<u32, u32>, thread: &AnswerSender<u32>, query:
 
 #[test]
 fn call_is_either_executed_or_given_up() {
-    run_all(|| {
+    run_all(1975, || {
         let (group_commit, executed) = group_commit();
         let (thread, _answers) = mpsc::unbounded_channel();
         let caller = push(&group_commit, &thread, 0);
@@ -82,7 +87,7 @@ fn call_is_either_executed_or_given_up() {
 
 #[test]
 fn call_that_comes_when_a_batch_ends_is_in_the_next_one() {
-    run_all(|| {
+    run_all(5525, || {
         let (group_commit, executed) = group_commit();
         let (thread, _answers) = mpsc::unbounded_channel();
         let _first = push(&group_commit, &thread, 0);

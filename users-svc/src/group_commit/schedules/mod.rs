@@ -24,15 +24,15 @@ const SEED: u64 = 1;
 /// randomized scheduler with probabilistic guarantees of finding bugs").
 const PREEMPTIONS: usize = 3;
 
-/// Runs `schedule` as often as `scheduler` likes, or once in the order that `SCHEDULE` has.
-fn run(scheduler: impl Scheduler + 'static, schedule: impl Fn() + Send + Sync + 'static) {
+/// Runs `schedule` as often as `scheduler` likes, or once in the order that `SCHEDULE` has; returns how often.
+fn run(scheduler: impl Scheduler + 'static, schedule: impl Fn() + Send + Sync + 'static) -> usize {
     let mut config = Config::new();
     // Unoptimized code needs more than the 60 KiB that are usual.
     config.stack_size = 256 << 10;
     match env::var("SCHEDULE") {
         Ok(order) => Runner::new(ReplayScheduler::new_from_encoded(&order), config).run(schedule),
         Err(_) => Runner::new(scheduler, config).run(schedule),
-    };
+    }
 }
 
 /// Checks what happens in many schedules of `scenario`, among them some with each of `events`: without those, the check
