@@ -13,7 +13,7 @@ pub struct Outcome {
     pub email: String,
     /// The `Idempotency-Key`.
     pub key: String,
-    /// 0: no gateway took the connection.
+    /// 0: no gateway answered.
     pub status: u16,
     pub at: Instant,
     pub took: Duration,
@@ -21,8 +21,8 @@ pub struct Outcome {
 
 /// Creates users from `clients` clients while `meanwhile` runs, and returns what became of all.
 ///
-/// Each client asks the gateways in turn, and the next one when a connection is refused, as a balancer
-/// would.
+/// Each client asks the gateways in turn, and the next one when a connection is refused, or ends before the answer,
+/// as a balancer would: a gateway that stops may close an idle connection just when a request is on its way.
 pub fn under_load(
     gateways: &[Http],
     clients: usize,

@@ -8,8 +8,9 @@ use std::{slice, thread};
 use nix::sys::signal::Signal;
 
 use e2e::proxy::silent_server;
+use e2e::rpc::block_on;
 use e2e::{
-    Http, Outcome, Program, System, admin, database, eventually, free_addr, start_gateway,
+    Http, Outcome, Program, System, admin, database, eventually, free_addr, rpc, start_gateway,
     start_users, under_load,
 };
 
@@ -32,7 +33,7 @@ fn sigterm_under_load_answers_everything_that_was_accepted() {
         system.gateway.stop();
         assert!(start.elapsed() < Duration::from_secs(10));
     });
-    // 0: refused after the gateway had stopped.
+    // 0: not answered after the gateway had stopped.
     let is_right = |outcome: &Outcome| [201, 0].contains(&outcome.status);
     assert!(outcomes.iter().all(is_right), "{outcomes:?}");
     let created = outcomes.iter().filter(|o| o.status == 201).count();
@@ -105,6 +106,15 @@ fn rolling_restart_of_two_of_each_fails_no_request() {
     assert_eq!(rows, i64::try_from(outcomes.len()).unwrap());
 }
 
+/// What `health` of the users service says.
+fn is_serving(system: &System) -> bool {
+    block_on(async {
+        let (client, _) = rpc::connect(system.users_addr).await;
+        let response = client.health_request().send().promise.await.unwrap();
+        response.get().unwrap().get_serving()
+    })
+}
+
 #[test]
 fn stopping_process_says_so_and_serves_on_for_its_delay() {
     let (users, gateway) = (free_addr(), free_addr());
@@ -114,6 +124,7 @@ fn stopping_process_says_so_and_serves_on_for_its_delay() {
         &[("ADMIN_ADDR", &gateway), delay],
     );
     assert_eq!(admin::status(&gateway, "/readyz"), 200);
+    assert!(is_serving(&system));
 
     let start = Instant::now();
     for program in [&system.users, &system.gateway] {
@@ -123,7 +134,7 @@ fn stopping_process_says_so_and_serves_on_for_its_delay() {
         eventually("it is not ready", || admin::status(addr, "/readyz") == 503);
         assert_eq!(admin::status(addr, "/livez"), 200);
     }
-    assert!(!system.http.is_ready());
+    assert!(!system.http.is_ready() && !is_serving(&system));
     assert_eq!(system.http.create("jane@example.com", "Jane").status, 201);
 
     for program in [&mut system.users, &mut system.gateway] {

@@ -28,9 +28,9 @@ pub fn program_finds_no_fault(client: &Client) {
     ignore = "needs python3 with venv; on Debian: apt-get install python3-venv"
 )]
 fn driver_of_the_page_is_right() {
-    let printed = run_driver_of_the_page(&[], "", "");
+    let printed = run_driver_of_the_page(&["--create-many", "--tls"], "", "");
 
-    assert!(printed.ends_with("ok: 42, WRONG: 0\n"), "{printed}");
+    assert!(printed.ends_with("ok: 86, WRONG: 0\n"), "{printed}");
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn driver_of_the_page_is_right() {
 )]
 fn client_that_says_nothing_was_written_when_something_may_have_been_is_wrong() {
     let cases = ["overloaded", "fails", "dies-after-reading-then-overloaded"];
-    let printed = run_driver_of_the_page(&cases, r#""unknown""#, r#""unavailable""#);
+    let printed = run_driver_of_the_page(&only(&cases), r#""unknown""#, r#""unavailable""#);
 
     assert_verdicts(&printed, &["ok   ", "WRONG", "WRONG"]);
     let wrong = r#"after 2 attempts the client says "unavailable", must say unknown"#;
@@ -54,7 +54,7 @@ fn client_that_says_nothing_was_written_when_something_may_have_been_is_wrong() 
 )]
 fn client_that_takes_its_own_first_attempt_for_another_create_is_wrong() {
     let cases = ["replays", "dies-after-reading-then-replays"];
-    let printed = run_driver_of_the_page(&cases, r#""created""#, r#""replayed""#);
+    let printed = run_driver_of_the_page(&only(&cases), r#""created""#, r#""replayed""#);
 
     assert_verdicts(&printed, &["ok   ", "WRONG"]);
 }
@@ -65,15 +65,20 @@ fn client_that_takes_its_own_first_attempt_for_another_create_is_wrong() {
     ignore = "needs python3 with venv; on Debian: apt-get install python3-venv"
 )]
 fn client_that_makes_up_an_id_is_wrong() {
-    let printed = run_driver_of_the_page(&["creates"], "create(id=id, ", "create(");
+    let printed = run_driver_of_the_page(&only(&["creates"]), "create(id=id, ", "create(");
 
     assert_verdicts(&printed, &["WRONG"]);
     let wrong = "must send the id, the e-mail address and the name as they are";
     assert!(printed.contains(wrong), "{printed}");
 }
 
-/// Runs these cases, or all of them, against the driver of the page, with a word in it replaced.
-fn run_driver_of_the_page(cases: &[&str], word: &str, other: &str) -> String {
+/// The options with which the program runs these cases.
+fn only<'a>(cases: &[&'a str]) -> Vec<&'a str> {
+    cases.iter().flat_map(|case| ["--case", *case]).collect()
+}
+
+/// Runs the program against the driver of the page, with a word in it replaced.
+fn run_driver_of_the_page(options: &[&str], word: &str, other: &str) -> String {
     let page = fs::read_to_string(root().join("clients/conformance/README.md")).unwrap();
     let (_, rest) = page.split_once("```python\n").unwrap();
     let driver = rest.split("```").next().unwrap();
@@ -82,8 +87,7 @@ fn run_driver_of_the_page(cases: &[&str], word: &str, other: &str) -> String {
     let path = folder.path().join("driver.py");
     fs::write(&path, driver.replace(word, other)).unwrap();
 
-    let options: Vec<&str> = cases.iter().flat_map(|case| ["--case", case]).collect();
-    run(&options, &[python(), &path]).1
+    run(options, &[python(), &path]).1
 }
 
 /// The exit status of the program, and what it prints.
