@@ -114,7 +114,7 @@ impl Store {
         results
     }
 
-    /// Attempts a batch until its outcome is known, or cannot be found out.
+    /// Attempts a batch again until its outcome is known, or cannot be found out.
     fn insert_together(
         &self,
         users: &[&NewUser],
