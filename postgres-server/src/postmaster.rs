@@ -16,9 +16,13 @@ use crate::{binaries::Binaries, run_as::command};
 
 /// A clean start takes a second; recovery after a crash can take long.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a server may take to notice that the process that started it was killed.
+/// How long a server may take to notice that the process that started it was killed, and its processes that the
+/// first of them was.
 const ORPHAN_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
+
+/// Why a server does not start while a process of one that crashed on the same data has yet to end.
+const STILL_IN_USE: &str = "pre-existing shared memory block";
 
 /// Runs the server until its standard input closes. That happens when the process that holds the other
 /// end is gone, whatever ended it, so that neither a server nor temporary data are ever left behind.
@@ -37,6 +41,26 @@ exit $status
 /// Starts the server on the data of `dir` and waits until it takes connections. A `temporary` directory
 /// goes with the server.
 pub fn launch(
+    dir: &Path,
+    binaries: &Binaries,
+    port: u16,
+    password: &str,
+    temporary: bool,
+) -> anyhow::Result<Child> {
+    let crash_is_over = Instant::now() + ORPHAN_TIMEOUT;
+    loop {
+        match try_to_launch(dir, binaries, port, password, temporary) {
+            Err(error)
+                if error.to_string().contains(STILL_IN_USE) && Instant::now() < crash_is_over =>
+            {
+                thread::sleep(POLL);
+            }
+            done => return done,
+        }
+    }
+}
+
+fn try_to_launch(
     dir: &Path,
     binaries: &Binaries,
     port: u16,

@@ -255,3 +255,29 @@ impl Drop for Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use nix::unistd::Pid;
+
+    use super::*;
+
+    #[test]
+    fn crashed_server_starts_again_when_the_last_of_its_processes_has_ended() {
+        let mut server = Server::temporary().unwrap();
+        let mut sql = server.connect("postgres").unwrap();
+        let row = sql.query_one("SELECT pg_backend_pid()", &[]).unwrap();
+        let backend = Pid::from_raw(row.get(0));
+        kill(backend, Signal::SIGSTOP).unwrap();
+        server.signal(Signal::SIGKILL).unwrap();
+
+        let mend = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(500));
+            kill(backend, Signal::SIGCONT).unwrap();
+        });
+        server.start_again().unwrap();
+        assert!(mend.is_finished());
+    }
+}
