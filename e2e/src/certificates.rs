@@ -9,7 +9,7 @@ use credentials::CredentialFile;
 use credentials::generate::Authority;
 use tempfile::TempDir;
 
-const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The names by which tests connect to a service of this machine.
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -31,7 +31,7 @@ pub struct TlsFiles {
 
 impl Certificates {
     pub fn new() -> Self {
-        Self::of_authority_for(HOUR)
+        Self::of_authority_for(DAY)
     }
 
     /// Of a CA that expires after so long.
@@ -64,7 +64,7 @@ impl Certificates {
     /// A certificate that expired a minute ago.
     pub fn issue_expired(&self, name: &str) -> TlsFiles {
         let end = SystemTime::now() - Duration::from_secs(60);
-        self.issue_with_validity(&format!("expired-{name}"), &[name], end - HOUR..end)
+        self.issue_with_validity(&format!("expired-{name}"), &[name], end - DAY..end)
     }
 
     /// A certificate for `names` (SAN) in the files `file.crt` and `file.key`, whose content it replaces.
@@ -124,7 +124,7 @@ impl TlsFiles {
 fn valid_now() -> Range<SystemTime> {
     // The clock of the same machine: the margin is for whole seconds only.
     let now = SystemTime::now();
-    now - Duration::from_secs(60)..now + HOUR
+    now - Duration::from_secs(60)..now + DAY
 }
 
 /// Writes a file of this folder, and returns its path.
