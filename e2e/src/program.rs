@@ -105,6 +105,12 @@ impl Program {
         kilobytes / 1024
     }
 
+    /// How many threads it has (proc(5)).
+    pub fn threads(&self) -> usize {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        threads.unwrap().count()
+    }
+
     pub fn signal(&self, signal: Signal) {
         let pid = self.child.id();
         kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();

@@ -1,5 +1,7 @@
 //! Services start in any order, in any directory, and say when they are ready.
 
+use std::thread::sleep;
+use std::time::Duration;
 use std::{fs, path::Path};
 
 use postgres_server::Server;
@@ -98,6 +100,17 @@ fn database_that_goes_away_leaves_the_gateway_ready_to_say_so() {
     assert_eq!(admin::status(&addr, "/readyz"), 200);
     // For people, and for what starts after it.
     assert!(!healthcheck("users-svc", "RPC_ADDR", &users));
+}
+
+#[test]
+fn users_service_that_idles_keeps_the_threads_that_its_next_call_needs() {
+    let system = System::start();
+    assert_eq!(create_jane(&system.http), 201);
+    let threads = system.users.threads();
+
+    // Longer than tokio keeps a thread that has nothing to do.
+    sleep(Duration::from_secs(12));
+    assert_eq!(system.users.threads(), threads);
 }
 
 #[test]
