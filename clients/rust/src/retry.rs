@@ -92,62 +92,29 @@ impl RetryingCaller {
         timeout: Duration,
         send: impl Fn(&UsersCapability, Attempt) -> F,
     ) -> Result<T> {
-        let mut attempt = Attempt::first(timeout);
+        let first = Attempt::first(timeout);
         self.budget.deposit();
-        let mut last_cause = None;
+        let mut failures = Failures::of(effect);
+        let mut retries = 0..MAX_RETRIES;
 
-        for retries_left in (0..=MAX_RETRIES).rev() {
+        loop {
+            let attempt = Attempt {
+                may_have_written: failures.may_have_written,
+                ..first
+            };
             // An answer settles the call, whatever became of the attempts before it.
             let failure = match self.make(attempt, &send).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-
-            // Only `overloaded` and `unimplemented` promise that the service has not done anything.
-            let (cause, may_have_executed, retry_reason) = match failure {
-                // The failure before this retry explains why there was one.
-                Failure::NotSent(why) => match &last_cause {
-                    Some(cause) => (format!("{cause}; then {why}"), false, None),
-                    None => (why, false, None),
-                },
-                Failure::TimedOut(replica) => (format!("{replica}: no answer in time"), true, None),
-                Failure::Rpc(replica, error) => {
-                    let cause = format!("{replica}: {}", one_line(&error));
-                    match error.kind {
-                        ErrorKind::Unimplemented if !attempt.may_have_written => {
-                            return Err(CallError::Unimplemented);
-                        }
-                        ErrorKind::Overloaded => (cause, false, Some(RetryReason::Overloaded)),
-                        ErrorKind::Disconnected => (cause, true, Some(RetryReason::Disconnected)),
-                        _ => (cause, true, Some(RetryReason::Failed)),
-                    }
-                }
-            };
-            tracing::debug!(cause, retries_left, "a call to the users service failed");
-
-            // Once an attempt may have written, no later failure changes that: the outcome stays unknown
-            // until an attempt settles it.
-            let was_unknown = attempt.may_have_written;
-            attempt.may_have_written |= effect == Effect::Write && may_have_executed;
-            // What made the outcome unknown explains more than a refusal after it.
-            if !was_unknown || may_have_executed || retry_reason.is_none() {
-                last_cause = Some(cause);
-            }
-
-            let Some(reason) = retry_reason.filter(|_| retries_left > 0) else {
+            let (Some(reason), Some(_)) = (failures.add(failure)?, retries.next()) else {
                 break;
             };
             if !self.pause_before_retry(reason, attempt).await {
                 break;
             }
         }
-
-        let error = if attempt.may_have_written {
-            CallError::OutcomeUnknown
-        } else {
-            CallError::NotExecuted
-        };
-        Err(error(last_cause.unwrap_or_default()))
+        Err(failures.into_error())
     }
 
     /// Makes one attempt: takes a link and a permit, sends, and waits for the response.
@@ -206,4 +173,156 @@ enum Failure {
     NotSent(String),
     TimedOut(Replica),
     Rpc(Replica, capnp::Error),
+}
+
+/// The failed attempts of a call: what they may have done, and why there is no answer.
+struct Failures {
+    effect: Effect,
+    may_have_written: bool,
+    cause: Option<String>,
+}
+
+impl Failures {
+    fn of(effect: Effect) -> Self {
+        Self {
+            effect,
+            may_have_written: false,
+            cause: None,
+        }
+    }
+
+    /// Adds an attempt; returns why there may be another one, if there may. Fails when the service is too old for
+    /// the call.
+    fn add(&mut self, failure: Failure) -> Result<Option<RetryReason>> {
+        // Only `overloaded` and `unimplemented` promise that the service has not done anything.
+        let (cause, may_have_executed, retry_reason) = match failure {
+            // The failure before this retry explains why there was one.
+            Failure::NotSent(why) => match &self.cause {
+                Some(cause) => (format!("{cause}; then {why}"), false, None),
+                None => (why, false, None),
+            },
+            Failure::TimedOut(replica) => (format!("{replica}: no answer in time"), true, None),
+            Failure::Rpc(replica, error) => {
+                let cause = format!("{replica}: {}", one_line(&error));
+                match error.kind {
+                    ErrorKind::Unimplemented if !self.may_have_written => {
+                        return Err(CallError::Unimplemented);
+                    }
+                    ErrorKind::Overloaded => (cause, false, Some(RetryReason::Overloaded)),
+                    ErrorKind::Disconnected => (cause, true, Some(RetryReason::Disconnected)),
+                    _ => (cause, true, Some(RetryReason::Failed)),
+                }
+            }
+        };
+        tracing::debug!(cause, "a call to the users service failed");
+
+        // Once an attempt may have written, no later failure changes that: the outcome stays unknown until an
+        // attempt settles it.
+        let was_unknown = self.may_have_written;
+        self.may_have_written |= self.effect == Effect::Write && may_have_executed;
+        // What made the outcome unknown explains more than a refusal after it.
+        if !was_unknown || may_have_executed || retry_reason.is_none() {
+            self.cause = Some(cause);
+        }
+        Ok(retry_reason)
+    }
+
+    /// What the caller learns when there is no further attempt.
+    fn into_error(self) -> CallError {
+        let error = if self.may_have_written {
+            CallError::OutcomeUnknown
+        } else {
+            CallError::NotExecuted
+        };
+        error(self.cause.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    fn rpc(kind: ErrorKind, text: &str) -> Failure {
+        let replica = Replica {
+            addr: ([10, 0, 0, 1], 4001).into(),
+            host: "users".into(),
+        };
+        let extra = text.into();
+        Failure::Rpc(replica, capnp::Error { kind, extra })
+    }
+
+    fn error_after(effect: Effect, attempts: impl IntoIterator<Item = Failure>) -> CallError {
+        let mut failures = Failures::of(effect);
+        for failure in attempts {
+            failures.add(failure).unwrap();
+        }
+        failures.into_error()
+    }
+
+    #[test]
+    fn write_is_unknown_once_an_attempt_may_have_written_and_a_read_never_is() {
+        use Effect::{Read, Write};
+        use ErrorKind::{Disconnected, Failed, Overloaded, Unimplemented};
+        let is_unknown = |effect, kinds: &[ErrorKind]| {
+            let attempts = kinds.iter().map(|kind| rpc(*kind, ""));
+            matches!(error_after(effect, attempts), CallError::OutcomeUnknown(_))
+        };
+        assert!(!is_unknown(Write, &[Overloaded; 3]));
+        for lost in [Disconnected, Failed] {
+            assert!(is_unknown(Write, &[lost]));
+            assert!(is_unknown(Write, &[lost, Overloaded, Overloaded]));
+            assert!(is_unknown(Write, &[Overloaded, lost, Unimplemented]));
+            assert!(!is_unknown(Read, &[lost; 3]));
+        }
+    }
+
+    #[test]
+    fn call_is_made_again_after_every_error_that_a_service_answers_with() {
+        use ErrorKind::{Disconnected, Failed, Overloaded};
+        for (kind, reason) in [
+            (Overloaded, RetryReason::Overloaded),
+            (Disconnected, RetryReason::Disconnected),
+            (Failed, RetryReason::Failed),
+        ] {
+            let retry = Failures::of(Effect::Read).add(rpc(kind, "")).unwrap();
+            assert_eq!(retry, Some(reason));
+        }
+        let mut too_old = Failures::of(Effect::Write);
+        let error = too_old.add(rpc(ErrorKind::Unimplemented, ""));
+        assert_eq!(error, Err(CallError::Unimplemented));
+        let not_sent = Failure::NotSent(String::new());
+        assert_eq!(too_old.add(not_sent), Ok(None));
+    }
+
+    #[test]
+    fn caller_is_told_what_made_the_outcome_unknown_or_else_what_came_last() {
+        let cause = |attempts| match error_after(Effect::Write, attempts) {
+            CallError::NotExecuted(cause) | CallError::OutcomeUnknown(cause) => cause,
+            CallError::Unimplemented => unreachable!(),
+        };
+        let busy = || rpc(ErrorKind::Overloaded, "busy");
+        let lost = |text| rpc(ErrorKind::Disconnected, text);
+        let not_sent = || Failure::NotSent("no time is left".into());
+
+        assert_eq!(cause(vec![not_sent()]), "no time is left");
+        assert!(cause(vec![rpc(ErrorKind::Overloaded, "full"), busy()]).ends_with(": busy"));
+        assert!(cause(vec![lost("reset"), busy(), busy()]).ends_with(": reset"));
+        assert!(cause(vec![lost("reset"), lost("closed")]).ends_with(": closed"));
+        let then = cause(vec![lost("reset"), busy(), not_sent()]);
+        assert!(then.ends_with(": reset; then no time is left"), "{then}");
+    }
+
+    #[test]
+    fn service_has_nine_tenths_of_the_time_of_a_call_or_a_bounded_part_less() {
+        let mut paused = Builder::new_current_thread();
+        let runtime = paused.enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            for (milliseconds, given) in [(3, 0), (20, 15), (500, 450), (10_000, 9_900)] {
+                let attempt = Attempt::first(Duration::from_millis(milliseconds));
+                assert_eq!(attempt.time_given(), Duration::from_millis(given));
+            }
+        });
+    }
 }

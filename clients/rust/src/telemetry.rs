@@ -3,7 +3,7 @@
 use metrics::{Gauge, counter, describe_counter, describe_gauge, gauge};
 
 /// Why a call is made again.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RetryReason {
     Overloaded,
     Disconnected,

@@ -1,11 +1,12 @@
 //! Tells the stories of many seeds, and checks each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::{env, thread};
 
 use super::invariants::RecordedStory;
 use super::story::tell;
 use super::trace::{Event, Outcome, to_text};
+use crate::retry::MAX_RETRIES;
 
 /// Stories that are told unless `SIMULATION_STORIES` says how many.
 const STORIES: usize = 600;
@@ -56,6 +57,21 @@ fn stories_have_every_outcome() {
         Outcome::Unknown,
     ];
     assert_eq!(outcomes, all.into());
+}
+
+#[test]
+fn stories_have_calls_of_every_number_of_attempts() {
+    let counts = (0..40).flat_map(|seed| {
+        let mut attempts = BTreeMap::new();
+        for (_, event) in tell(seed) {
+            if let Event::Attempted { call, .. } = event {
+                *attempts.entry(call).or_insert(0) += 1;
+            }
+        }
+        attempts.into_values()
+    });
+    let counts: BTreeSet<usize> = counts.collect();
+    assert_eq!(counts, (1..=1 + MAX_RETRIES).collect());
 }
 
 /// A seed whose story breaks an invariant can be told again: `SIMULATION_SEED` prints its trace.
