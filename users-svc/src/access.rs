@@ -64,10 +64,6 @@ impl FromStr for Readers {
 }
 
 impl Readers {
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// What a peer with these names may do: one name of a reader is enough to be no more than that. Where there
     /// are readers, a peer without a name may be one of them.
     fn role_of(&self, names: &[String]) -> Role {
@@ -123,6 +119,8 @@ fn end(not_after: SystemTime) -> Instant {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn names(names: &[&str]) -> Vec<String> {
@@ -157,6 +155,24 @@ mod tests {
             );
         }
         assert_eq!(Readers::default().role_of(&[]), Role::CreatesAndReads);
+    }
+
+    #[test]
+    fn connections_drain_at_random_times_before_the_certificate_of_their_peer_ends() {
+        const VALID: Duration = Duration::from_secs(1000);
+        let begin = Instant::now();
+        let ends = || {
+            let end = end(SystemTime::now() + VALID) - begin;
+            end.as_secs()
+        };
+        let mut ends: Vec<_> = (0..1000).map(|_| ends()).collect();
+        ends.sort_unstable();
+
+        // Each lies between 95 and 100 percent, the first of a thousand near the one, the last near the other.
+        assert!((950..960).contains(&ends[0]), "{}", ends[0]);
+        assert!((990..=1000).contains(&ends[999]), "{}", ends[999]);
+        // It has ended already.
+        assert!(end(SystemTime::UNIX_EPOCH) <= Instant::now());
     }
 
     #[test]
