@@ -13,7 +13,10 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use e2e::admin::{scrape, status, value};
+use e2e::database::fresh_database;
 use e2e::{System, eventually, free_addr};
 
 /// A system whose services expose metrics, and where: the gateway and the users service.
@@ -86,6 +89,35 @@ fn link_that_is_down_shows_and_so_do_the_requests_that_are_shed() {
         system.http.create("late@example.com", "Late").status == 503
             && value(&gateway, "rpc_client_shed_total", &["link_down"]) > 0.0
     });
+}
+
+#[test]
+fn call_that_is_made_again_is_counted_by_the_reason() {
+    // Its statements wait for the lock until their time is over.
+    let database = format!("{}?options=-c%20lock_timeout%3D20000", fresh_database());
+    let (gateway, users) = (free_addr(), free_addr());
+    let mut system = System::start_on(
+        &database,
+        &[("ADMIN_ADDR", &users)],
+        &[("ADMIN_ADDR", &gateway)],
+    );
+    let mut sql = system.sql();
+    let mut transaction = sql.transaction().unwrap();
+    transaction.batch_execute("LOCK TABLE users").unwrap();
+
+    let retries = |reason| value(&gateway, "rpc_client_retries_total", &[reason]);
+    thread::scope(|scope| {
+        let http = &system.http;
+        let create = scope.spawn(|| http.create("jane@example.com", "Jane"));
+        eventually("the users service has the call", || {
+            value(&users, "rpc_server_active_calls", &[]) == 1.0
+        });
+        system.users.signal(Signal::SIGKILL);
+        assert_eq!(create.join().unwrap().status, 504);
+    });
+    system.users.ended();
+    assert_eq!(retries(r#"reason="disconnected""#), 1.0);
+    assert_eq!(retries(r#"reason="failed""#), 0.0);
 }
 
 #[test]
