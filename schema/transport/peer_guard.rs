@@ -119,6 +119,7 @@ impl PeerGuard {
                 // Not `overloaded`, which would promise that none of its calls was carried out.
                 return Err(Error::disconnected("the peer holds too much memory".into()));
             }
+            self.check_kept();
             // Nobody tells when other peers release what they hold.
             let _ = timeout(SHARE_RECHECK, self.queue.released.notified()).await;
         }
@@ -129,14 +130,16 @@ impl PeerGuard {
         self.report() <= self.memory.share() && self.queue.len() < SEND_QUEUE_LIMIT
     }
 
-    /// Tells the process what this peer holds, and returns it.
+    /// Tells the process what this peer holds, and returns it but for the tables: to wait, or to refuse calls, gives
+    /// nothing of those back.
     fn report(&self) -> usize {
-        let held = self.open.get() + self.tables() + self.incoming.bytes() + self.queue.len();
-        self.memory.change(self.reported.replace(held), held);
+        let held = self.open.get() + self.incoming.bytes() + self.queue.len();
+        let all = held + self.tables();
+        self.memory.change(self.reported.replace(all), all);
         held
     }
 
-    /// Bytes of tables that are kept for nothing.
+    /// Bytes of tables that are kept for nothing until the connection ends.
     fn tables(&self) -> usize {
         self.question_table.unused() + self.export_table.unused()
     }
@@ -319,8 +322,8 @@ impl PeerGuard {
         } else {
             self.open.set(self.open.get() + question.cost);
             self.kept.set(self.kept.get() + question.kept());
-            self.check_kept();
         }
+        self.check_kept();
         // Now, because an honest peer that has been answered may say nothing more.
         self.report();
         self.queue.released.notify_waiters();

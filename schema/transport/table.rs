@@ -5,7 +5,7 @@ use std::cell::Cell;
 use super::options::{MIN_SHARE, TABLE_ENTRY_COST};
 
 /// Entries whose space no peer is charged for: the space for them is a part of what any peer may hold.
-const FREE_ENTRIES: usize = MIN_SHARE / TABLE_ENTRY_COST;
+pub const FREE_ENTRIES: usize = MIN_SHARE / TABLE_ENTRY_COST;
 
 /// The entries of a table, now and at most so far.
 #[derive(Default)]

@@ -35,7 +35,8 @@ impl<Q: Send + 'static, A: Send + 'static> GroupCommit<Q, A> {
     /// Batches of at most `max_batch` queries are run by `execute`, on the blocking pool: one at a time,
     /// and up to `max_running` when a full batch waits beside it or it is slow. `kind` says what they do.
     ///
-    /// The queue itself holds twice the calls whose callers wait, or a thousand: limit the calls in flight.
+    /// The queue itself is unbounded: limit the calls in flight. Calls that are given up leave it at the latest when it
+    /// has doubled, if it has more than a thousand.
     pub fn new(
         kind: impl Into<BatchKind>,
         max_batch: usize,

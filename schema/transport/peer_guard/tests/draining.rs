@@ -89,26 +89,73 @@ fn peer_that_gives_back_what_it_keeps_is_never_drained() {
     });
 }
 
+/// A peer that has asked much at once, needs none of it any more, and leaves as little to others as any peer may hold.
+fn peer_with_large_tables() -> Peer {
+    let peer = Peer::new();
+    peer.guard.incoming.end_message();
+    for id in 0..100 {
+        peer.asks(id);
+    }
+    for id in 0..100 {
+        peer.guard.on_answer(id, 0, false, Vec::new());
+    }
+    assert!(!peer.is_to_be_drained());
+    peer.others_take(MEMORY_OF_PEERS);
+    peer
+}
+
 #[test]
-fn peer_that_gives_back_much_at_once_is_drained_when_others_need_what_its_tables_keep() {
+fn peer_is_drained_when_others_need_what_its_tables_keep() {
     block_on(async {
-        let [questions, exports] = [Peer::among_others(), Peer::among_others()];
-        for id in 0..2 * MAX_KEPT {
-            questions.asks(id);
-        }
-        exports.asks(0);
-        exports.is_answered(0, &(0..2 * MAX_KEPT).collect::<Vec<_>>());
-        assert!(exports.is_to_be_drained() && !questions.is_to_be_drained());
+        let peer = peer_with_large_tables();
+        let begin = Instant::now();
+        idle(&peer).await;
+        assert!(begin.elapsed() <= MESSAGE_TIMEOUT);
 
-        for id in 0..2 * MAX_KEPT {
-            questions.is_answered(id, &[]);
-            questions.guard.on_finish(id, true);
-        }
-        exports.guard.on_finish(0, true);
+        let busy = peer_with_large_tables();
+        busy.asks(100);
+        assert!(!busy.is_to_be_drained());
+        busy.guard.on_answer(100, 0, false, Vec::new());
+        assert!(busy.is_to_be_drained());
+    });
+}
 
-        // Half of it is any peer's, and one entry more is too much.
-        for peer in [questions, exports] {
-            assert_eq!(peer.guard.tables(), MIN_SHARE);
+#[test]
+fn peer_is_read_and_served_until_it_is_drained_for_its_tables() {
+    block_on(async {
+        let peer = peer_with_large_tables();
+        now(peer.guard.room()).unwrap().unwrap();
+        peer.asks(100);
+        assert!(!peer.guard.is_crowded());
+    });
+}
+
+#[test]
+fn table_of_capabilities_keeps_its_size_too() {
+    block_on(async {
+        let peer = Peer::among_others();
+        peer.asks(0);
+        peer.is_answered(0, &(0..100).collect::<Vec<_>>());
+        assert!(peer.is_to_be_drained());
+
+        peer.guard.on_finish(0, true);
+        peer.asks(1);
+        peer.is_answered(1, &[]);
+        assert!(peer.is_to_be_drained());
+    });
+}
+
+#[test]
+fn peer_that_waits_to_be_read_is_drained_when_it_keeps_too_much() {
+    block_on(async {
+        let peer = Peer::new();
+        keep(&peer, 0..2 * MAX_KEPT);
+        peer.others_take(MEMORY_OF_PEERS);
+        assert!(!peer.is_to_be_drained());
+
+        tokio::select! {
+            _ = peer.guard.room() => panic!("it is not to be read"),
+            () = peer.guard.exceeded() => {}
         }
     });
 }
