@@ -41,3 +41,19 @@ fn call_whose_time_is_over_is_in_no_batch_although_its_caller_has_yet_to_notice(
     );
     assert_eq!(queue.waiting(), 0);
 }
+
+#[test]
+fn many_calls_that_wait_are_looked_at_when_they_have_doubled() {
+    let mut queue = Queue::new(4, 1);
+    let in_a_minute = Instant::now() + Duration::from_secs(60);
+    let callers: Vec<_> = (0..3000)
+        .map(|query| {
+            let (job, caller) = job(query, in_a_minute);
+            queue.push(job);
+            caller
+        })
+        .collect();
+
+    assert_eq!(queue.waiting(), callers.len());
+    assert_eq!(queue.full_look_at, 4 * MIN_FULL_LOOK);
+}
