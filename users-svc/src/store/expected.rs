@@ -13,7 +13,7 @@ const EXPECTED_FOR: Duration = Duration::from_secs(1);
 
 /// What the users of a batch probably are, which picks the statement that is tried first. No outcome depends on
 /// its being right.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Expected {
     /// Nothing stands in their way.
     NewUsers,
@@ -49,5 +49,37 @@ impl Expectation {
 
     pub fn set(&self, expected: Expected) {
         *self.0.lock() = Some((expected, Instant::now()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_batch_that_was_stored_before_has_the_next_one_expect_the_same() {
+        use InsertOutcome::{Created, EmailTaken, Replayed};
+        for (outcomes, expected) in [
+            ([Replayed, Replayed], Expected::Replays),
+            ([Replayed, EmailTaken], Expected::Conflicts),
+            ([Created, Replayed], Expected::Conflicts),
+            ([Created, EmailTaken], Expected::Conflicts),
+        ] {
+            let results = outcomes.map(Ok).to_vec();
+            assert_eq!(Expected::after(&results), expected, "{outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_expected_is_forgotten() {
+        let expectation = Expectation::default();
+        assert_eq!(expectation.get(), Expected::NewUsers);
+
+        expectation.set(Expected::Replays);
+        assert_eq!(expectation.get(), Expected::Replays);
+
+        let long_ago = Instant::now().checked_sub(EXPECTED_FOR).unwrap();
+        *expectation.0.lock() = Some((Expected::Replays, long_ago));
+        assert_eq!(expectation.get(), Expected::NewUsers);
     }
 }
